@@ -1,0 +1,180 @@
+// Package lambda holds the nouns that Berth's roles speak to one another: accounts, functions, versions, environments,
+// invocations and the closed set of error codes. It does no I/O and reads no clock.
+package lambda
+
+import (
+	"strings"
+	"time"
+)
+
+// AccountID names the owner of functions: twelve decimal digits.
+type AccountID string
+
+// AccessKey is a pair of credentials with which requests are signed.
+type AccessKey struct {
+	ID      string    // 16–128 letters and digits
+	Secret  string    // never logged
+	Account AccountID // whom the key speaks for
+}
+
+// Latest is the number of the one mutable version of every function.
+const Latest = "$LATEST"
+
+// RuntimeVersionID is the hexadecimal digest (64 digits) that names one immutable version of a runtime.
+type RuntimeVersionID string
+
+// ARN returns the runtime version's name as RuntimeVersionConfig and INIT_START lines show it.
+func (id RuntimeVersionID) ARN(region string) string {
+	return "arn:aws:lambda:" + region + "::runtime:" + string(id)
+}
+
+// CodeDigest is the hexadecimal SHA-256 of an uploaded zip: its name among the blobs and in the code cache.
+type CodeDigest string
+
+// State is a version's place in its life, in the API's own words.
+type State string
+
+// The states that Berth gives a version.
+const (
+	Pending State = "Pending" // code or runtime is being made ready; not invocable yet
+	Active  State = "Active"
+	Failed  State = "Failed" // see Version.StateReason
+)
+
+// Version is what a worker must know to run one version of a function. It is immutable: a change of $LATEST makes a new
+// value with another ConfigID.
+type Version struct {
+	Account  AccountID
+	Region   string
+	Function string // name without ARN
+	Number   string // Latest or a decimal number
+	// ConfigID is different for every code and every configuration that ever was in force, also across deletion and
+	// re-creation of a function of the same name. An environment serves one ConfigID only.
+	ConfigID string
+
+	State       State
+	StateReason string
+
+	Code        CodeDigest
+	Runtime     string // "python3.11", "provided.al2023"
+	Handler     string
+	MemoryMB    int           // 128–10,240
+	Timeout     time.Duration // 1–900 s
+	EphemeralMB int           // size of /tmp, 512–10,240
+	Env         map[string]string
+	Logging     Logging
+}
+
+// ARN returns the version's qualified ARN (…:function:NAME:NUMBER).
+func (v *Version) ARN() string { return v.FunctionARN() + ":" + v.Number }
+
+// FunctionARN returns the ARN of the version's function, unqualified.
+func (v *Version) FunctionARN() string { return FunctionARN(v.Region, v.Account, v.Function) }
+
+// FunctionARN builds the unqualified ARN of a function.
+func FunctionARN(region string, account AccountID, name string) string {
+	return "arn:aws:lambda:" + region + ":" + string(account) + ":function:" + name
+}
+
+// LogFormat selects how an environment's log lines look.
+type LogFormat string
+
+// The API's two log formats.
+const (
+	Text LogFormat = "Text"
+	JSON LogFormat = "JSON"
+)
+
+// Logging says where a version's logs go and what they keep. The levels apply to JSON only; "" means INFO.
+type Logging struct {
+	Format           LogFormat
+	Group            string // "/aws/lambda/NAME" unless set
+	ApplicationLevel string // TRACE DEBUG INFO WARN ERROR FATAL
+	SystemLevel      string // DEBUG INFO WARN
+}
+
+// EnvironmentKey is everything that must be equal for an environment to be reused (invariant I2). It is comparable.
+type EnvironmentKey struct {
+	Account  AccountID
+	Function string
+	Version  string
+	ConfigID string
+	Runtime  RuntimeVersionID
+	Tenant   string // "" without tenant isolation
+}
+
+// PoolID names the unit of concurrency limit and of routing: an account's unreserved pool or one function's reserved one.
+type PoolID struct {
+	Account  AccountID
+	Function string // "" is the account's unreserved pool
+}
+
+// EnvironmentID names one environment, on any worker, for ever.
+type EnvironmentID string
+
+// WorkerID and ManagerID name one running worker or manager process (or the one inside an all-roles process).
+type (
+	WorkerID  string
+	ManagerID string
+)
+
+// Reservation is the exclusive, expiring right to run one invocation in one environment.
+type Reservation struct {
+	Environment EnvironmentID
+	Worker      WorkerID
+	Expires     time.Time // by when the invocation must have reached the worker
+	Cold        bool      // the environment was made for this reservation and may still be initialising
+}
+
+// Invocation is one call of one version.
+type Invocation struct {
+	RequestID     string // UUID, the answer's x-amzn-RequestId
+	InvokedARN    string // the function's ARN with the qualifier that the caller wrote, if any
+	Payload       []byte // JSON, at most MaxPayload bytes
+	ClientContext string // JSON text (decoded from the header's base64), "" if none
+	TraceID       string // X-Amzn-Trace-Id, "" if none
+	Tenant        string
+	WantLog       bool // the caller asks for the last LogTail bytes of its log
+}
+
+// Outcome is the one answer of one Invocation that reached a runtime.
+type Outcome struct {
+	Payload       []byte
+	FunctionError string // "", "Unhandled" or "Handled": the X-Amz-Function-Error header
+	Class         Class
+	Log           []byte // at most LogTail bytes, when asked for
+	Version       string // number of the version that ran
+	Cold          bool
+	Duration      time.Duration // of the handler, as reported in the log
+}
+
+// Class sorts outcomes for verdicts and metrics.
+type Class string
+
+// The outcome classes.
+const (
+	OK          Class = "ok"
+	HandlerErr  Class = "handler-error" // the function answered with an error
+	InitErr     Class = "init-error"
+	TimedOut    Class = "timeout"
+	Exited      Class = "exit" // the runtime process ended by itself or by a signal
+	OutOfMemory Class = "out-of-memory"
+	TooLarge    Class = "response-too-large"
+)
+
+// Sizes of the invoke path, in bytes.
+const (
+	MaxPayload  = 6291556 // synchronous request and response; recorded on AWS 24-11-2025
+	MaxAsync    = 262144  // asynchronous request; developer guide
+	LogTail     = 4096    // X-Amz-Log-Result before base64
+	MaxCodeZip  = 52428800
+	MaxUnpacked = 262144000
+)
+
+// InitTimeout bounds the init phase of a cold start; a slower init is started again within the function's own timeout.
+const InitTimeout = 10 * time.Second
+
+// IsVersionNumber reports whether s names a published version ("1", "27") or Latest.
+func IsVersionNumber(s string) bool {
+	return s == Latest || (s != "" && strings.Trim(s, "0123456789") == "")
+}

@@ -1,0 +1,21 @@
+// Package runtimes knows how to run each Lambda runtime on this machine: which host files its sandbox shows, which command
+// boots it, and its version's digest.
+package runtimes
+
+import (
+	"berth/lambda"
+	"berth/sandbox"
+)
+
+// Runtime is one runnable version of one runtime.
+type Runtime struct {
+	Name    string                  // "python3.11"
+	Version lambda.RuntimeVersionID // digest over everything that makes it up: interpreter and bootstrap
+	Mounts  []sandbox.Mount         // read-only root: /usr, /lib…, /var/lang, /var/runtime
+	Command []string                // absolute path inside and arguments; for provided.* it is /var/task/bootstrap
+	Env     []string                // PATH, LD_LIBRARY_PATH, PYTHONPATH… as FACTS §6 records them, "KEY=value"
+	Frames  bool                    // the bootstrap speaks frames on descriptor FrameFD; otherwise the HTTP API
+}
+
+// FrameFD is the descriptor on which a Frames bootstrap finds its stream socket.
+const FrameFD = 3

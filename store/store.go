@@ -1,0 +1,106 @@
+// Package store declares the two ports behind which everything durable lives: Catalog, a small transactional key-value
+// store that can be watched, and Blobs, content-addressed bytes.
+//
+// Glossary. A Key is a path of segments joined by '/', each of [A-Za-z0-9_=-]+ (no dots, no empty segments). A prefix is a
+// Key followed by '/', or "" for everything. A Revision numbers the writes of one catalog: every applied batch gets
+// revisions higher than all before it; each entry carries the revision of its last write.
+//
+// Example:
+//
+//	rev, err := catalog.Apply(ctx, store.Create("function/000000000001/hello", record))
+//	_, err = catalog.Apply(ctx,                       // both or neither
+//		store.Update("function/000000000001/hello", next, rev),
+//		store.Create("version/000000000001/hello/1", published))
+//	if errors.Is(err, store.ErrConflict) { … somebody was faster: read again … }
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"berth/lambda"
+)
+
+// Errors of the ports; implementations wrap them.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrConflict = errors.New("conflict: the entry was changed by somebody else")
+)
+
+// Key names an entry. See the package comment for its form.
+type Key string
+
+// Revision numbers writes; 0 is before every write.
+type Revision uint64
+
+// Entry is one key's current value.
+type Entry struct {
+	Key      Key
+	Value    []byte // not to be changed by the receiver
+	Revision Revision
+}
+
+// Op is one write of a batch.
+type Op struct {
+	Key    Key
+	Value  []byte   // nil deletes
+	Expect Revision // revision that the entry must have; Absent, or Any
+}
+
+// Special values of Op.Expect.
+const (
+	Absent Revision = 0
+	Any    Revision = ^Revision(0)
+)
+
+// Create writes an entry that must not exist.
+func Create(k Key, v []byte) Op { return Op{k, v, Absent} }
+
+// Update replaces an entry that must still have revision r.
+func Update(k Key, v []byte, r Revision) Op { return Op{k, v, r} }
+
+// Put writes an entry whatever was there.
+func Put(k Key, v []byte) Op { return Op{k, v, Any} }
+
+// Delete removes an entry that must still have revision r, or Any; deleting an absent key with Any is not an error.
+func Delete(k Key, r Revision) Op { return Op{k, nil, r} }
+
+// Catalog keeps small records (each below 512 KiB). A write that Apply acknowledged survives kill -9 of every process.
+type Catalog interface {
+	// Get reads the newest acknowledged value: a Get that starts after an Apply has returned sees it.
+	// Error: ErrNotFound.
+	Get(ctx context.Context, key Key) (Entry, error)
+
+	// Apply writes all ops (1–500, distinct keys) or none, and returns the highest revision given to them.
+	// Errors: ErrConflict when an Expect does not hold. After any other error the batch may or may not have been applied.
+	Apply(ctx context.Context, ops ...Op) (Revision, error)
+
+	// Watch calls each with every entry under prefix as of some moment (in any order, each key once), then calls ready with
+	// the catalog's revision of that moment, then calls each for every later change in revision order; a deletion has a nil
+	// Value. It returns when ctx ends, or with an error when the feed breaks: the caller watches anew.
+	Watch(ctx context.Context, prefix string, each func(Entry), ready func(Revision)) error
+}
+
+// Blobs keeps immutable bytes under their own digest, up to 250 MiB each.
+type Blobs interface {
+	// Put stores all of r, unless present already, and returns its digest and size in bytes. Durable on return; memory
+	// bounded (below 16 MiB) whatever the size.
+	Put(ctx context.Context, r io.Reader) (lambda.CodeDigest, int64, error)
+
+	// Open reads a blob. The reader fails at the end if the bytes do not match the digest. Error: ErrNotFound.
+	Open(ctx context.Context, digest lambda.CodeDigest) (io.ReadCloser, error)
+
+	// Delete removes a blob; deleting an absent one is not an error.
+	Delete(ctx context.Context, digest lambda.CodeDigest) error
+
+	// List calls each with every blob's digest, size, and seconds since it was stored.
+	List(ctx context.Context, each func(BlobInfo) error) error
+}
+
+// BlobInfo describes one stored blob.
+type BlobInfo struct {
+	Digest lambda.CodeDigest
+	Size   int64
+	Age    float64 // seconds since Put
+}
