@@ -28,6 +28,7 @@ type Version uint64
 // Ring is one immutable ring version.
 type Ring struct {
 	version  Version
+	quota    int                // executions one manager runs at once for one pool; see EffectiveQuota
 	managers []lambda.ManagerID // sorted
 	points   []point            // sorted by hash, then manager
 	// index[h>>shift] is the first point whose hash has at least that prefix: it turns the search into one look-up and a
@@ -41,12 +42,16 @@ type point struct {
 	manager uint16
 }
 
-// New builds the ring of a set of managers. Their order does not matter. Errors: a duplicate or empty id, too many.
-func New(version Version, managers []lambda.ManagerID) (*Ring, error) {
+// New builds the ring of a set of managers that admit quota executions of each pool. Their order does not matter. Errors: a
+// duplicate or empty id, too many managers, a quota below one.
+func New(version Version, quota int, managers []lambda.ManagerID) (*Ring, error) {
+	if quota < 1 {
+		return nil, fmt.Errorf("the quota per pool must be at least 1, not %d", quota)
+	}
 	if len(managers) > MaxManagers {
 		return nil, fmt.Errorf("a ring holds at most %d managers, not %d", MaxManagers, len(managers))
 	}
-	r := &Ring{version: version, managers: slices.Clone(managers)}
+	r := &Ring{version: version, quota: quota, managers: slices.Clone(managers)}
 	slices.Sort(r.managers)
 	for i, id := range r.managers {
 		if id == "" || i > 0 && id == r.managers[i-1] {

@@ -24,7 +24,7 @@ func pool(n int) lambda.PoolID {
 
 func build(t testing.TB, managers []lambda.ManagerID) *ring.Ring {
 	t.Helper()
-	r, err := ring.New(1, managers)
+	r, err := ring.New(1, 10, managers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestNewRefuses(t *testing.T) {
 	for name, managers := range map[string][]lambda.ManagerID{
 		"a duplicate": {"a", "b", "a"}, "an empty id": {"a", ""}, "too many": ids(ring.MaxManagers + 1),
 	} {
-		if _, err := ring.New(1, managers); err == nil {
+		if _, err := ring.New(1, 10, managers); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
 	}
