@@ -1,13 +1,16 @@
-// Package frontend carries one invocation from a Ref to its Outcome: resolve, reserve, run. It keeps no environment state.
+// Package frontend carries one invocation from a Ref to its Outcome: resolve, reserve, run. It keeps no environment state;
+// what it believes of a pool's load is a hint that may be wrong without harm.
 package frontend
 
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"berth/catalog"
 	"berth/lambda"
+	"berth/ring"
 )
 
 // Catalog resolves what a caller wrote, without I/O.
@@ -17,7 +20,8 @@ type Catalog interface {
 
 // Manager hands out environments.
 type Manager interface {
-	Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Reservation, error)
+	// Acquire decides on a request. Error: lambda.ErrUnreachable when the manager does not answer.
+	Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error)
 }
 
 // Worker runs invocations in environments.
@@ -25,23 +29,100 @@ type Worker interface {
 	Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error)
 }
 
-// tries bounds how often one invocation asks for an environment, when the one it got had ended before the call reached it.
-const tries = 3
-
-// Config of a Frontend.
-type Config struct {
-	Catalog Catalog
-	Manager Manager
-	Worker  func(lambda.WorkerID) (Worker, bool)
-	// RuntimeVersion says in which version of its runtime a function version runs now.
-	RuntimeVersion func(*lambda.Version) (lambda.RuntimeVersionID, error)
+// PeerLoad is what the other frontends together say of a pool.
+type PeerLoad struct {
+	InFlight int  // the sum
+	MaxSize  int  // the largest |S| among them
+	Complete bool // every other frontend answered in time; also when there is none
 }
 
-// Frontend has no goroutines and nothing to stop.
-type Frontend struct{ cfg Config }
+// Peers reaches the other frontends. Calls return when ctx ends at the latest, with what came until then.
+type Peers interface {
+	PoolLoad(ctx context.Context, id lambda.PoolID) PeerLoad
+}
+
+// Alone is the Peers of a frontend that has none.
+type Alone struct{}
+
+// PoolLoad reports that nobody else has calls in flight.
+func (Alone) PoolLoad(context.Context, lambda.PoolID) PeerLoad { return PeerLoad{Complete: true} }
+
+// Defaults of Config.
+const (
+	DefaultPollLimit    = 5 * time.Millisecond
+	DefaultCoolDown     = time.Second
+	DefaultShrinkWindow = 10 * time.Second
+	DefaultReuseTries   = 2
+	DefaultReuseBudget  = 2 * time.Millisecond
+
+	shrinkInterval = time.Second
+	// tries bounds how often one invocation asks for an environment, when the one it got had ended before the call reached it.
+	tries = 3
+)
+
+// Config of a Frontend. Zero durations and ReuseTries take the defaults.
+type Config struct {
+	Catalog Catalog
+	Manager func(lambda.ManagerID) (Manager, bool)
+	Worker  func(lambda.WorkerID) (Worker, bool)
+	Peers   Peers
+	Ring    func() *ring.Ring
+	Limit   func(lambda.PoolID) int
+	// RuntimeVersion says in which version of its runtime a function version runs now.
+	RuntimeVersion func(*lambda.Version) (lambda.RuntimeVersionID, error)
+
+	PollLimit    time.Duration // how long a load query waits for the other frontends
+	CoolDown     time.Duration // at most one change of a pool's S in this time
+	ShrinkWindow time.Duration // how old a manager's report may be
+	ReuseTries   int           // draws for an existing environment before one is made; negative for none
+	ReuseBudget  time.Duration // time for these draws
+	// Weight of a manager in the draws of a pool; nil draws evenly.
+	Weight func(lambda.PoolID, lambda.ManagerID) float64
+}
+
+// Frontend routes invocations.
+type Frontend struct {
+	cfg   Config
+	pools sync.Map // lambda.PoolID → *poolView
+}
 
 // New makes a frontend.
-func New(cfg Config) *Frontend { return &Frontend{cfg} }
+func New(cfg Config) *Frontend {
+	setDefault(&cfg.PollLimit, DefaultPollLimit)
+	setDefault(&cfg.CoolDown, DefaultCoolDown)
+	setDefault(&cfg.ShrinkWindow, DefaultShrinkWindow)
+	setDefault(&cfg.ReuseBudget, DefaultReuseBudget)
+	if cfg.ReuseTries == 0 {
+		cfg.ReuseTries = DefaultReuseTries
+	}
+	if cfg.Peers == nil {
+		cfg.Peers = Alone{}
+	}
+	return &Frontend{cfg: cfg}
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+// Run shrinks the S of pools whose load has fallen, until ctx ends.
+func (f *Frontend) Run(ctx context.Context) error {
+	tick := time.NewTicker(min(shrinkInterval, f.cfg.ShrinkWindow/4))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			f.pools.Range(func(_, v any) bool {
+				f.shrink(v.(*poolView), now)
+				return true
+			})
+		}
+	}
+}
 
 // Check resolves a Ref as Invoke would and reports whether the version can be invoked: a dry run.
 func (f *Frontend) Check(ref lambda.Ref) error {
@@ -62,17 +143,20 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	}
 	inv.InvokedARN = target.InvokedARN
 	req := lambda.AcquireRequest{Pool: target.Pool, Key: keyOf(target.Version, runtime, inv.Tenant), Version: target.Version}
+	p := f.poolOf(target.Pool)
+	p.inFlight.Add(1)
+	defer p.inFlight.Add(-1)
 	for range tries {
-		outcome, err := f.try(ctx, req, inv)
+		outcome, err := f.try(ctx, p, req, inv)
 		if err == nil || !errors.Is(err, lambda.ErrUnknownEnvironment) {
 			return outcome, err
 		}
 	}
-	return nil, &lambda.Error{Code: lambda.TooManyRequests, Message: "Rate Exceeded.", Reason: lambda.ReasonConcurrency, RetryAfter: time.Second}
+	return nil, throttled(target.Pool)
 }
 
-func (f *Frontend) try(ctx context.Context, req lambda.AcquireRequest, inv *lambda.Invocation) (*lambda.Outcome, error) {
-	reservation, err := f.cfg.Manager.Acquire(ctx, req)
+func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation) (*lambda.Outcome, error) {
+	reservation, err := f.acquire(ctx, p, req)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"berth/catalog"
 	"berth/frontend"
 	"berth/lambda"
+	"berth/ring"
 )
 
 // stage plays every neighbour of a frontend.
@@ -22,9 +23,9 @@ func (s *stage) Resolve(ref lambda.Ref) (catalog.Target, error) {
 	return catalog.Target{Version: &s.version, Pool: lambda.PoolID{Account: ref.Account}, InvokedARN: ref.ARN()}, s.resolve
 }
 
-func (s *stage) Acquire(_ context.Context, req lambda.AcquireRequest) (lambda.Reservation, error) {
+func (s *stage) Acquire(_ context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	s.acquired = append(s.acquired, req)
-	return lambda.Reservation{Environment: "e", Worker: "w"}, nil
+	return lambda.Answer{Verdict: lambda.Granted, Reservation: lambda.Reservation{Environment: "e", Worker: "w"}}, nil
 }
 
 func (s *stage) Invoke(_ context.Context, _ lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
@@ -37,8 +38,15 @@ func (s *stage) Invoke(_ context.Context, _ lambda.Reservation, inv *lambda.Invo
 }
 
 func newFrontend(s *stage) *frontend.Frontend {
+	r, err := ring.New(1, 10, []lambda.ManagerID{"m"})
+	if err != nil {
+		panic(err)
+	}
 	return frontend.New(frontend.Config{
-		Catalog: s, Manager: s,
+		Catalog:        s,
+		Manager:        func(id lambda.ManagerID) (frontend.Manager, bool) { return s, id == "m" },
+		Ring:           func() *ring.Ring { return r },
+		Limit:          func(lambda.PoolID) int { return 10 },
 		Worker:         func(id lambda.WorkerID) (frontend.Worker, bool) { return s, id == "w" },
 		RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) { return "r1", nil },
 	})

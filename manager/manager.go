@@ -1,18 +1,18 @@
-// Package manager knows the environments of its pools: which are idle and which are reserved or running. It hands idle ones
-// out, asks workers for new ones, and ends those that nobody needs.
+// Package manager knows the environments of its share of the pools: which are idle and which are reserved or running. It
+// admits or throttles by its quota, hands idle environments out, asks workers for new ones, and ends those nobody needs.
 package manager
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"berth/lambda"
+	"berth/placement"
+	"berth/ring"
 )
 
 // Worker makes and ends environments.
@@ -23,6 +23,13 @@ type Worker interface {
 	Release(ctx context.Context, env lambda.EnvironmentID)
 	// End ends an environment; when it returns its memory is free.
 	End(ctx context.Context, env lambda.EnvironmentID) error
+}
+
+// Workers knows the living workers.
+type Workers interface {
+	// Candidates describes them for the placement of an environment of version v.
+	Candidates(v *lambda.Version) []placement.Worker
+	Worker(id lambda.WorkerID) (Worker, bool)
 }
 
 // Limits of time. See Config to change them.
@@ -36,9 +43,15 @@ const (
 
 // Config of a Manager. Zero durations take the defaults.
 type Config struct {
-	ID       lambda.ManagerID
-	WorkerID lambda.WorkerID
-	Worker   Worker
+	ID      lambda.ManagerID
+	Workers Workers
+	// Ring returns the current ring; it is never nil.
+	Ring func() *ring.Ring
+	// Limit returns a pool's limit on running executions as the catalog has it now.
+	Limit func(lambda.PoolID) int
+	// Reachable reports whether another manager answers; it has a time limit of its own. Only asked when a frontend says
+	// that it does not.
+	Reachable func(context.Context, lambda.ManagerID) bool
 	// Current reports whether a key can still be asked for: its function exists and has not changed. Environments of other
 	// keys are ended when idle.
 	Current          func(lambda.EnvironmentKey) bool
@@ -48,9 +61,10 @@ type Config struct {
 }
 
 // Manager keeps one set of environments per environment key. Locks are per set: calls of different functions never wait
-// for one another.
+// for one another; what they share is one atomic counter per pool.
 type Manager struct {
 	cfg          Config
+	pools        sync.Map // lambda.PoolID → *pool
 	sets         sync.Map // lambda.EnvironmentKey → *set
 	environments sync.Map // lambda.EnvironmentID → *environment
 	ending       sync.WaitGroup
@@ -82,59 +96,52 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// Acquire reserves an environment of the request's key: an idle one, the most recently used first so that the others can
-// end, or else a new one. Errors: TooManyRequests when no worker has room.
-func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Reservation, error) {
-	now := time.Now()
-	expires := now.Add(m.cfg.ReservationLimit)
-	if e := m.takeIdle(req.Key, expires); e != nil {
-		return m.reservation(e.id, expires, false), nil
+// Acquire decides on a request. Within its quota of the pool it reserves an idle environment of the request's key, the most
+// recently used first so that the others can end, or else a new one. An error means that a start failed; nothing runs.
+func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	p := m.pool(req.Pool)
+	quota := m.quota(ctx, p, req.Unreachable)
+	load := p.load(quota) // before the decision: see lambda.Load.Released
+	expires := time.Now().Add(m.cfg.ReservationLimit)
+	if s, ok := m.sets.Load(req.Key); ok {
+		if e, full := s.(*set).take(p, quota, expires); e != nil {
+			return granted(e, expires, false, load), nil
+		} else if full {
+			return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+		}
 	}
-	id, err := m.start(ctx, req, expires)
+	if req.ReuseOnly {
+		if load.Running >= quota {
+			return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+		}
+		return lambda.Answer{Verdict: lambda.Miss, Load: load}, nil
+	}
+	return m.acquireNew(ctx, p, req, quota, load, expires)
+}
+
+func (m *Manager) acquireNew(ctx context.Context, p *pool, req lambda.AcquireRequest, quota int, load lambda.Load, expires time.Time) (lambda.Answer, error) {
+	if !p.admit(quota) {
+		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+	}
+	if !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) {
+		p.release()
+		return lambda.Answer{Verdict: lambda.RateLimited, Load: load}, nil
+	}
+	e, err := m.start(ctx, p, req, expires)
 	if err != nil {
-		return lambda.Reservation{}, err
+		return lambda.Answer{Load: load}, err
 	}
-	return m.reservation(id, expires, true), nil
+	if e == nil {
+		return lambda.Answer{Verdict: lambda.Full, Load: load}, nil
+	}
+	return granted(e, expires, true, load), nil
 }
 
-func (m *Manager) reservation(id lambda.EnvironmentID, expires time.Time, cold bool) lambda.Reservation {
-	return lambda.Reservation{Environment: id, Worker: m.cfg.WorkerID, Expires: expires, Cold: cold}
-}
-
-func (m *Manager) takeIdle(key lambda.EnvironmentKey, expires time.Time) *environment {
-	s, ok := m.sets.Load(key)
-	if !ok {
-		return nil
-	}
-	return s.(*set).take(expires)
-}
-
-// start asks the worker for a new environment and makes room for it when there is none.
-func (m *Manager) start(ctx context.Context, req lambda.AcquireRequest, expires time.Time) (lambda.EnvironmentID, error) {
-	e := &environment{
-		id:      lambda.EnvironmentID(uuid.NewString()),
-		state:   reserved,
-		expires: expires,
-	}
-	m.register(req.Key, e)
-	start := lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version}
-	for range evictionTries {
-		err := m.cfg.Worker.Start(ctx, start)
-		if err == nil {
-			return e.id, nil
-		}
-		if !errors.Is(err, lambda.ErrNoCapacity) {
-			m.forget(e)
-			return "", fmt.Errorf("starting an environment: %w", err)
-		}
-		if !m.evictOne(ctx) {
-			break
-		}
-	}
-	m.forget(e)
-	return "", &lambda.Error{
-		Code: lambda.TooManyRequests, Message: "Rate Exceeded.", Reason: lambda.ReasonConcurrency, RetryAfter: time.Second,
-	}
+func granted(e *environment, expires time.Time, cold bool, load lambda.Load) lambda.Answer {
+	load.Running++
+	return lambda.Answer{Verdict: lambda.Granted, Load: load, Reservation: lambda.Reservation{
+		Environment: e.id, Worker: e.worker, Expires: expires, Cold: cold,
+	}}
 }
 
 // register puts an environment into the set of its key, making the set if it is not there.
@@ -149,7 +156,7 @@ func (m *Manager) register(key lambda.EnvironmentKey, e *environment) {
 			m.environments.Store(e.id, e)
 			return
 		}
-		// The set was dropped between the look-up and add: its slot in the map is free again.
+		// The set was dropped between the look-up and add: its place in the map is free again.
 		m.sets.CompareAndDelete(key, v)
 	}
 }
@@ -178,3 +185,23 @@ func (m *Manager) EnvironmentGone(id lambda.EnvironmentID) {
 		m.forget(v.(*environment))
 	}
 }
+
+// Load reports this manager's share of a pool.
+func (m *Manager) Load(ctx context.Context, id lambda.PoolID) lambda.Load {
+	p := m.pool(id)
+	return p.load(m.quota(ctx, p, nil))
+}
+
+// drawWorker chooses a worker for an environment of v; false when none has room.
+func (m *Manager) drawWorker(v *lambda.Version) (lambda.WorkerID, Worker, bool) {
+	candidates := m.cfg.Workers.Candidates(v)
+	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	i := placement.Choose(rng, candidates, int64(v.MemoryMB)<<20)
+	if i < 0 {
+		return "", nil, false
+	}
+	w, ok := m.cfg.Workers.Worker(candidates[i].ID)
+	return candidates[i].ID, w, ok
+}
+
+func startFailed(err error) error { return fmt.Errorf("starting an environment: %w", err) }

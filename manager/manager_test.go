@@ -11,6 +11,8 @@ import (
 
 	"berth/lambda"
 	"berth/manager"
+	"berth/placement"
+	"berth/ring"
 )
 
 // worker is a double with room for a number of environments, which it calls idle or gone when the test says so.
@@ -21,8 +23,17 @@ type worker struct {
 	released []lambda.EnvironmentID
 	ended    []lambda.EnvironmentKey
 	fail     error
+	hidden   int // how much more room it shows than it has
 	owner    *manager.Manager
 }
+
+func (w *worker) Candidates(*lambda.Version) []placement.Worker {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return []placement.Worker{{ID: "w", FreeBytes: int64(w.room-len(w.live)+w.hidden) << 40}}
+}
+
+func (w *worker) Worker(id lambda.WorkerID) (manager.Worker, bool) { return w, id == "w" }
 
 func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 	w.mu.Lock()
@@ -64,22 +75,34 @@ func setup(room int, current func(lambda.EnvironmentKey) bool) (*manager.Manager
 	if current == nil {
 		current = func(lambda.EnvironmentKey) bool { return true }
 	}
-	m := manager.New(manager.Config{ID: "m", WorkerID: "w", Worker: w, Current: current, Log: slog.New(slog.DiscardHandler)})
+	r, err := ring.New(1, 10_000, []lambda.ManagerID{"m"})
+	if err != nil {
+		panic(err)
+	}
+	m := manager.New(manager.Config{
+		ID: "m", Workers: w, Current: current, Log: slog.New(slog.DiscardHandler),
+		Ring:  func() *ring.Ring { return r },
+		Limit: func(lambda.PoolID) int { return 10_000 },
+	})
 	w.owner = m
 	return m, w
 }
 
 func request(function string) lambda.AcquireRequest {
-	return lambda.AcquireRequest{Key: lambda.EnvironmentKey{Account: "000000000001", Function: function}}
+	return lambda.AcquireRequest{
+		Pool:    lambda.PoolID{Account: "000000000001"},
+		Key:     lambda.EnvironmentKey{Account: "000000000001", Function: function},
+		Version: &lambda.Version{Function: function, MemoryMB: 128},
+	}
 }
 
 func acquire(t *testing.T, m *manager.Manager, function string) lambda.Reservation {
 	t.Helper()
-	r, err := m.Acquire(t.Context(), request(function))
-	if err != nil {
-		t.Fatalf("Acquire(%s): %v", function, err)
+	a, err := m.Acquire(t.Context(), request(function))
+	if err != nil || a.Verdict != lambda.Granted {
+		t.Fatalf("Acquire(%s) = %+v, %v", function, a, err)
 	}
-	return r
+	return a.Reservation
 }
 
 // run starts the manager in a synctest bubble and stops it when the test function returns.
@@ -115,13 +138,13 @@ func TestAnIdleEnvironmentGoesToExactlyOneOfManyCallers(t *testing.T) {
 	warm := 0
 	for range 100 {
 		wg.Go(func() {
-			r, err := m.Acquire(context.Background(), request("f"))
+			a, err := m.Acquire(context.Background(), request("f"))
 			if err != nil {
 				t.Error(err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if !r.Cold {
+			if !a.Reservation.Cold {
 				warm++
 			}
 		})
@@ -147,19 +170,54 @@ func TestANewEnvironmentEvictsTheLongestIdle(t *testing.T) {
 	})
 }
 
-func TestAcquireThrottlesWhenEverythingRuns(t *testing.T) {
+func TestAWorkerThatRefusesMakesTheManagerEvict(t *testing.T) {
+	m, w := setup(1, nil)
+	w.hidden = 10 // the manager's picture of the worker is old
+	m.EnvironmentIdle(acquire(t, m, "f").Environment)
+	acquire(t, m, "g")
+	if live, ended, _ := w.counts(); live != 1 || ended != 1 {
+		t.Errorf("live %d, ended %d, want 1 and 1", live, ended)
+	}
+}
+
+func TestAcquireIsRefusedWhenEverythingRuns(t *testing.T) {
 	m, w := setup(1, nil)
 	r := acquire(t, m, "f")
-	_, err := m.Acquire(t.Context(), request("g"))
-	var e *lambda.Error
-	if !errors.As(err, &e) || e.Code != lambda.TooManyRequests || e.RetryAfter == 0 {
-		t.Fatalf("error = %v, want TooManyRequests", err)
+	if a, err := m.Acquire(t.Context(), request("g")); err != nil || a.Verdict != lambda.Full {
+		t.Fatalf("Acquire = %+v, %v, want Full", a, err)
+	}
+	if load := m.Load(t.Context(), request("g").Pool); load.Running != 1 {
+		t.Fatalf("%d counted as running, want only the first", load.Running)
 	}
 	m.EnvironmentIdle(r.Environment)
 	acquire(t, m, "g")
 	if live, ended, _ := w.counts(); live != 1 || ended != 1 {
 		t.Errorf("live %d ended %d, want 1 and 1", live, ended)
 	}
+}
+
+func TestAFunctionGainsEnvironmentsAtABoundedRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := setup(5000, nil)
+		gain := func() (granted int) {
+			for range 2000 {
+				if a, _ := m.Acquire(t.Context(), request("f")); a.Verdict == lambda.Granted {
+					granted++
+				} else if a.Verdict != lambda.RateLimited {
+					t.Fatalf("verdict %d, want RateLimited", a.Verdict)
+				}
+			}
+			return granted
+		}
+		if n := gain(); n != 1000 {
+			t.Errorf("%d environments at once, want 1,000", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := gain(); n != 500 {
+			t.Errorf("%d more after 5 s, want 500", n)
+		}
+		acquire(t, m, "g") // another function has its own rate
+	})
 }
 
 func TestAFailedStartLeavesNothing(t *testing.T) {
@@ -238,14 +296,15 @@ func TestAGoneEnvironmentIsForgotten(t *testing.T) {
 func BenchmarkAcquireAndIdle(b *testing.B) {
 	m, _ := setup(1000, nil)
 	b.ReportAllocs()
+	req := request("f")
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			r, err := m.Acquire(context.Background(), request("f"))
+			a, err := m.Acquire(context.Background(), req)
 			if err != nil {
 				b.Error(err)
 				return
 			}
-			m.EnvironmentIdle(r.Environment)
+			m.EnvironmentIdle(a.Reservation.Environment)
 		}
 	})
 }

@@ -17,11 +17,13 @@ const (
 	ending // the manager told the worker to end it
 )
 
-// environment is the manager's record of one environment; its fields are guarded by set.mu.
+// environment is the manager's record of one environment. id and worker never change; the rest is guarded by set.mu.
 type environment struct {
 	id      lambda.EnvironmentID
+	worker  lambda.WorkerID
 	set     *set
 	state   state
+	pool    *pool     // which admitted it, while reserved; a function's pool may change between two calls
 	since   time.Time // idle since
 	expires time.Time // reserved until; zero once the worker has been asked to give it back
 }
@@ -46,30 +48,35 @@ func (s *set) add() bool {
 	return true
 }
 
-// remove drops an environment and reports whether the set died with it.
+// remove drops an environment, gives back what it was admitted for, and reports whether the set died with it.
 func (s *set) remove(e *environment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e.state == reserved {
+		e.pool.release()
+	}
 	s.unlist(e)
 	s.total--
 	s.dead = s.total == 0
 	return s.dead
 }
 
-// take reserves the most recently used idle environment, or returns nil.
-func (s *set) take(expires time.Time) *environment {
+// take reserves the most recently used idle environment if there is one and the pool admits it; full tells the latter apart.
+func (s *set) take(p *pool, quota int, expires time.Time) (e *environment, full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.idle)
 	if n == 0 {
-		return nil
+		return nil, false
 	}
-	e := s.idle[n-1]
+	if !p.admit(quota) {
+		return nil, true
+	}
+	e = s.idle[n-1]
 	s.idle[n-1] = nil
 	s.idle = s.idle[:n-1]
-	e.state = reserved
-	e.expires = expires
-	return e
+	e.state, e.pool, e.expires = reserved, p, expires
+	return e, false
 }
 
 // put makes a reserved environment idle.
@@ -79,9 +86,10 @@ func (s *set) put(e *environment, now time.Time) {
 	if e.state != reserved {
 		return
 	}
-	e.state = idle
-	e.since = now
+	// Idle first, room after: whoever finds the room finds the environment too.
+	e.state, e.since = idle, now
 	s.idle = append(s.idle, e)
+	e.pool.release()
 }
 
 // claim marks an idle environment as ending, so that nobody reserves it; false when it was not idle any more.

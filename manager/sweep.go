@@ -11,7 +11,9 @@ func (m *Manager) sweep(ctx context.Context, now time.Time) {
 	m.environments.Range(func(_, v any) bool {
 		e := v.(*environment)
 		if e.set.overdue(e, now) {
-			m.cfg.Worker.Release(ctx, e.id)
+			if w, ok := m.cfg.Workers.Worker(e.worker); ok {
+				w.Release(ctx, e.id)
+			}
 			return true
 		}
 		since, isIdle := e.set.idleSince(e)
@@ -49,10 +51,14 @@ func (m *Manager) evictOne(ctx context.Context) bool {
 // end has the worker end a claimed environment. The worker's EnvironmentGone forgets it; it is forgotten here as well in
 // case the worker does not know it any more.
 func (m *Manager) end(ctx context.Context, e *environment) {
+	defer m.forget(e)
+	w, ok := m.cfg.Workers.Worker(e.worker)
+	if !ok {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
 	defer cancel()
-	if err := m.cfg.Worker.End(ctx, e.id); err != nil {
+	if err := w.End(ctx, e.id); err != nil {
 		m.cfg.Log.Warn("an environment did not end cleanly", "environment", e.id, "function", e.set.key.Function, "error", err)
 	}
-	m.forget(e)
 }
