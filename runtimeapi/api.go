@@ -1,11 +1,8 @@
 package runtimeapi
 
 import (
-	"context"
-	"errors"
 	"log/slog"
-	"net"
-	"net/http"
+	"sync"
 )
 
 // Config says whose Runtime API this is.
@@ -15,35 +12,32 @@ type Config struct {
 	Log         *slog.Logger // nil discards
 }
 
-// API is the Runtime API of one environment.
-type API struct{ cfg Config }
+// API is the Runtime API of one environment: the state of its runtime process, and two faces to move it. It starts no
+// goroutine of its own. It holds no memory to speak of while the runtime waits.
+type API struct {
+	log     *slog.Logger
+	results chan result // capacity 1; see finish
 
-var errNotBuilt = errors.New("not built yet")
-
-// New makes an API in the starting state.
-func New(cfg Config) *API { return &API{cfg: cfg} }
-
-// ServeHTTP is the HTTP face.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, errNotBuilt.Error(), http.StatusNotImplemented)
+	mu      sync.Mutex
+	closed  bool
+	gen     uint64        // counts resets: what an earlier process left under way is recognised by it
+	phase   phase         //
+	changed chan struct{} // closed and forgotten at the next change of phase; nil when nobody waits
+	initErr *InitError    // in phase failed
+	event   *Event        // from running until the next event is asked for
+	waiting bool          // an Invoke waits for a result
+	poll    *poll         // an HTTP request waits for an event
+	conn    *frameConn    // the frames face, while it is connected
+	scratch []byte        // where the one answer that is being received grows
 }
 
-// ServeConn is the frames face.
-func (a *API) ServeConn(ctx context.Context, c net.Conn) error { return errNotBuilt }
-
-// WaitReady waits until the runtime asked for its first event.
-func (a *API) WaitReady(ctx context.Context) error { return errNotBuilt }
-
-// Invoke gives ev to the runtime and waits for its answer.
-func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
-	return Response{}, errNotBuilt
+// New makes an API whose runtime has not started.
+func New(cfg Config) *API {
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	} else {
+		log = log.With("function", cfg.FunctionARN, "version", cfg.Version)
+	}
+	return &API{log: log, results: make(chan result, 1)}
 }
-
-// WaitNext waits until the runtime has asked for its next event.
-func (a *API) WaitNext(ctx context.Context) error { return errNotBuilt }
-
-// Reset tells the API that the runtime process is gone.
-func (a *API) Reset() {}
-
-// Close ends all waits.
-func (a *API) Close() {}
