@@ -55,11 +55,11 @@ func Run(ctx context.Context, cfg Config) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &reported):
+		return exitFailed
 	case ctx.Err() != nil:
 		a.err.Printf("%s\n", a.err.Paint(ui.Yellow, "interrupted"))
 		return exitInterrupted
-	case errors.As(err, &reported):
-		return exitFailed
 	case !a.started || errors.As(err, new(*usageError)):
 		a.report(err, "usage", "see `berth --help`")
 		return exitUsage

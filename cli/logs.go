@@ -50,7 +50,10 @@ func (a *app) logs(ctx context.Context, c *client.Client, name string, since tim
 	if config.LoggingConfig != nil && config.LoggingConfig.LogGroup != nil {
 		group = *config.LoggingConfig.LogGroup
 	}
-	seen := map[string]int64{} // event id → time in milliseconds, of what the next question may answer again
+	var seen map[string]int64 // with follow: event id → time in milliseconds, of what the next question may answer again
+	if follow {
+		seen = map[string]int64{}
+	}
 	for {
 		newest, err := a.printLogs(ctx, c, group, since, seen)
 		if err != nil || !follow {
@@ -89,7 +92,9 @@ func (a *app) printLogs(ctx context.Context, c *client.Client, group string, sin
 		if _, again := seen[event.ID]; again && event.ID != "" {
 			continue
 		}
-		seen[event.ID] = event.Time
+		if seen != nil {
+			seen[event.ID] = event.Time
+		}
 		if a.json {
 			if err := a.printJSON(event); err != nil {
 				return newest, err
