@@ -22,7 +22,7 @@ var floors = map[string]int{
 	"apiserver": 2, "frontend": 2, "manager": 2, "worker": 2,
 
 	"node": 3, "cli": 3, "ui": 3, "cmd/berth": 3, "e2e": 3, "conformance": 3, "bench": 3,
-	"client": 3, "internal/serverproc": 3, "examples/go-hello": 3,
+	"client": 3, "internal/serverproc": 3, "internal/procfs": 3, "examples/go-hello": 3,
 	"internal/deps": 3,
 }
 
