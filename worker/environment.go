@@ -64,7 +64,7 @@ type runtimeAPI interface {
 	Close()
 }
 
-func newEnvironment(w *Worker, req StartRequest, owner Owner) *environment {
+func newEnvironment(w *Worker, req lambda.StartRequest, owner Owner) *environment {
 	v := req.Version
 	e := &environment{
 		w: w, id: req.Environment, key: req.Key, version: v, owner: owner,

@@ -19,7 +19,7 @@ const nextGrace = 5 * time.Millisecond
 const memoryAge = 250 * time.Millisecond
 
 // Invoke runs one invocation in the reserved environment, after its start and init if need be, and returns its outcome.
-// Whatever goes wrong in the function is an Outcome. Errors: ErrUnknownEnvironment and ErrNotReserved, after which nothing
+// Whatever goes wrong in the function is an Outcome. Errors: lambda.ErrUnknownEnvironment and ErrNotReserved, after which nothing
 // has run; a lambda.Error (ServiceFailure and those of Runtimes and Code) when the environment could not be started or
 // broke.
 //
@@ -28,7 +28,7 @@ const memoryAge = 250 * time.Millisecond
 func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
 	e := w.registry.find(res.Environment)
 	if e == nil {
-		return nil, fmt.Errorf("%w: %s", ErrUnknownEnvironment, res.Environment)
+		return nil, fmt.Errorf("%w: %s", lambda.ErrUnknownEnvironment, res.Environment)
 	}
 	if err := ctx.Err(); err != nil {
 		e.release()

@@ -49,7 +49,7 @@ func (e *environment) claim(res *lambda.Reservation, now time.Time) (waiting boo
 	defer e.mu.Unlock()
 	switch {
 	case e.mustEnd || e.state == Ending || e.state == Gone:
-		return false, fmt.Errorf("%w: %s is ending", ErrUnknownEnvironment, e.id)
+		return false, fmt.Errorf("%w: %s is ending", lambda.ErrUnknownEnvironment, e.id)
 	case !res.Expires.IsZero() && now.After(res.Expires):
 		return false, fmt.Errorf("%w: the reservation of %s has expired", ErrNotReserved, e.id)
 	case e.state == Running || e.state == Starting && (e.claimed || e.released):

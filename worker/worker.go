@@ -25,14 +25,10 @@ import (
 	"berth/sandbox"
 )
 
-// Errors that callers tell apart; what the worker returns wraps them.
+// Errors that callers tell apart, beside lambda.ErrNoCapacity and lambda.ErrUnknownEnvironment.
 var (
-	// ErrNoCapacity: the functions' memory does not fit beside what is there. End idle environments, or ask another worker.
-	ErrNoCapacity = errors.New("no memory left for another environment")
-	// ErrUnknownEnvironment: it never was, or it is gone. Reserve another one.
-	ErrUnknownEnvironment = errors.New("no such environment")
-	// ErrNotReserved: the reservation is used, expired, or was given back. Reserve another environment.
-	ErrNotReserved = errors.New("the environment is not reserved for this call")
+	// ErrNotReserved: the reservation is used, expired, or was given back. Nothing has run: reserve another environment.
+	ErrNotReserved = fmt.Errorf("the environment is not reserved for this call: %w", lambda.ErrUnknownEnvironment)
 	// ErrStopped: the worker takes no new environments because it is being stopped.
 	ErrStopped = errors.New("the worker is stopping")
 )
@@ -43,14 +39,6 @@ type Owner interface {
 	EnvironmentIdle(lambda.EnvironmentID)
 	// EnvironmentGone: it ended (crash, failed start, End) and its resources are free. Called exactly once per environment.
 	EnvironmentGone(lambda.EnvironmentID)
-}
-
-// StartRequest asks for a new environment, reserved for one invocation that follows at once.
-type StartRequest struct {
-	Environment lambda.EnvironmentID // [a-z0-9-]{1,64}, never used before: it names the sandbox too
-	Owner       lambda.ManagerID
-	Key         lambda.EnvironmentKey
-	Version     *lambda.Version
 }
 
 // Runtimes finds what runs a function; *runtimes.Set is one. Its errors are fit for users.
@@ -161,8 +149,8 @@ func (w *Worker) Run(ctx context.Context) error {
 var environmentID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
 // Start admits a new environment and returns at once: sandbox, code and init follow in the background, and the owner hears
-// of the end. The environment is reserved until Invoke, Release or End. Errors: ErrNoCapacity, ErrStopped.
-func (w *Worker) Start(_ context.Context, req StartRequest) error {
+// of the end. The environment is reserved until Invoke, Release or End. Errors: lambda.ErrNoCapacity, ErrStopped.
+func (w *Worker) Start(_ context.Context, req lambda.StartRequest) error {
 	if !environmentID.MatchString(string(req.Environment)) {
 		return fmt.Errorf("worker: environment id %q: expected 1–64 of a–z, 0–9 and -", req.Environment)
 	}
@@ -188,7 +176,7 @@ func (w *Worker) admit(e *environment) error {
 		return ErrStopped
 	case w.used+e.bytes > w.cfg.MemoryBytes:
 		return fmt.Errorf("%w: %d MiB of %d MiB are taken, %d MiB more are needed",
-			ErrNoCapacity, w.used>>20, w.cfg.MemoryBytes>>20, e.bytes>>20)
+			lambda.ErrNoCapacity, w.used>>20, w.cfg.MemoryBytes>>20, e.bytes>>20)
 	case !w.registry.add(e):
 		return fmt.Errorf("worker: environment %s is there already: ids must never be used twice", e.id)
 	}
@@ -216,11 +204,11 @@ func (w *Worker) Release(_ context.Context, id lambda.EnvironmentID) {
 }
 
 // End ends an environment, at once if nothing runs in it, else after its invocation. It returns when the environment is
-// gone, or at once in the second case. Error: ErrUnknownEnvironment.
+// gone, or at once in the second case. Error: lambda.ErrUnknownEnvironment.
 func (w *Worker) End(_ context.Context, id lambda.EnvironmentID) error {
 	e := w.registry.find(id)
 	if e == nil {
-		return fmt.Errorf("%w: %s", ErrUnknownEnvironment, id)
+		return fmt.Errorf("%w: %s", lambda.ErrUnknownEnvironment, id)
 	}
 	e.end()
 	return nil
