@@ -194,7 +194,7 @@ func TestA9_SwingingLoadChangesSOncePerCoolDown(t *testing.T) {
 			for _, load := range []int{12, 3} {
 				c.mustBeginN(load-min(load, c.worker.count()), 0, "f")
 				c.worker.end(c.worker.count()-load, "")
-				for range 4 {
+				for range 12 { // longer than the window, so that old reports fade
 					time.Sleep(250 * time.Millisecond)
 					if now := c.size(0); now != size {
 						size = now
