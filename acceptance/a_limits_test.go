@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"berth/frontend"
@@ -14,8 +13,8 @@ import (
 // Design A: a limit on concurrent executions that ramps by adding managers.
 
 func TestA1_ConcurrencyOneUsesOnlyTheManagerAtThePoolsHash(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 8, frontends: 4, quota: 10, limit: 80})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 8, frontends: 4, quota: 10, limit: 80})
 		for n := range 20 {
 			c.worker.endCall(c.mustBegin(n%4, "f"))
 		}
@@ -28,8 +27,8 @@ func TestA1_ConcurrencyOneUsesOnlyTheManagerAtThePoolsHash(t *testing.T) {
 }
 
 func TestA2_TheEleventhCallSucceedsThroughOneMoreManager(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 8, quota: 10, limit: 80})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 8, quota: 10, limit: 80})
 		c.mustBeginN(10, 0, "f")
 		if c.size(0) != 1 {
 			t.Fatalf("|S| = %d after 10 calls, want 1", c.size(0))
@@ -46,8 +45,8 @@ func TestA3_TheCallAboveTheLimitIsThrottled(t *testing.T) {
 		"f":        lambda.ReasonConcurrency,
 		"reserved": lambda.ReasonReservedConcurrency,
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			c := newCluster(t, options{managers: 8, quota: 10, limit: 20})
+		wired(t, func(t *testing.T, w wiring) {
+			c := newCluster(t, w, options{managers: 8, quota: 10, limit: 20})
 			if function == "reserved" {
 				c.setLimit(lambda.PoolID{Account: account, Function: "reserved"}, 20)
 			}
@@ -64,8 +63,8 @@ func TestA3_TheCallAboveTheLimitIsThrottled(t *testing.T) {
 func TestA4_ADeadManagerIsReplacedByAnAddedOne(t *testing.T) {
 	for name, limit := range map[string]int{"the limit needs several managers": 80, "the limit needs one manager": 5} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, options{managers: 8, quota: 10, limit: limit})
+			wired(t, func(t *testing.T, w wiring) {
+				c := newCluster(t, w, options{managers: 8, quota: 10, limit: limit})
 				c.mustBegin(0, "f")
 				c.worker.endAll()
 				c.managers[c.order()[0]].dead.Store(true)
@@ -80,9 +79,9 @@ func TestA4_ADeadManagerIsReplacedByAnAddedOne(t *testing.T) {
 }
 
 func TestA5_NeverMoreThanTheLimitRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	wired(t, func(t *testing.T, w wiring) {
 		const limit = 25
-		c := newCluster(t, options{managers: 5, frontends: 6, quota: 10, limit: limit})
+		c := newCluster(t, w, options{managers: 5, frontends: 6, quota: 10, limit: limit})
 		var wg sync.WaitGroup
 		for i := range 6 {
 			for range 20 {
@@ -107,9 +106,9 @@ func TestA5_NeverMoreThanTheLimitRun(t *testing.T) {
 }
 
 func TestA6_SShrinksWhenTheLoadFalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 8, quota: 10, limit: 80, frontend: func(cfg *frontend.Config) {
-			cfg.ShrinkWindow = 10 * time.Second
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 8, quota: 10, limit: 80, frontend: func(cfg *frontend.Config) {
+			cfg.ShrinkWindow = w.d(10 * time.Second)
 		}})
 		defer c.start()()
 		c.mustBeginN(35, 0, "f")
@@ -119,7 +118,7 @@ func TestA6_SShrinksWhenTheLoadFalls(t *testing.T) {
 		c.worker.end(30, "")
 		kept := c.worker.count()
 		for range 15 { // light traffic goes on
-			time.Sleep(time.Second)
+			w.sleep(time.Second)
 			k := c.mustBegin(0, "f")
 			c.worker.endCall(k)
 		}
@@ -145,8 +144,8 @@ func TestA7_ShrinkingFollowsTheManagersReports(t *testing.T) {
 		"a low report shrinks":        {0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, options{managers: 4, quota: 10, limit: 40})
+			wired(t, func(t *testing.T, w wiring) {
+				c := newCluster(t, w, options{managers: 4, quota: 10, limit: 40})
 				defer c.start()()
 				c.mustBeginN(11, 0, "f")
 				c.worker.endAll()
@@ -159,7 +158,7 @@ func TestA7_ShrinkingFollowsTheManagersReports(t *testing.T) {
 				for range 400 {
 					k := c.mustBegin(0, "f")
 					c.worker.endCall(k)
-					time.Sleep(100 * time.Millisecond)
+					w.sleep(100 * time.Millisecond)
 				}
 				if c.size(0) != tc.want {
 					t.Errorf("|S| = %d, want %d", c.size(0), tc.want)
@@ -170,8 +169,8 @@ func TestA7_ShrinkingFollowsTheManagersReports(t *testing.T) {
 }
 
 func TestA8_APoolAtItsCapThrottlesNoOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 3, quota: 10, limit: 100})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 3, quota: 10, limit: 100})
 		c.setLimit(lambda.PoolID{Account: account, Function: "reserved"}, 5)
 		c.setLimit(lambda.PoolID{Account: account, Function: "reserved-too"}, 7)
 		c.mustBeginN(5, 0, "reserved")
@@ -182,20 +181,20 @@ func TestA8_APoolAtItsCapThrottlesNoOther(t *testing.T) {
 }
 
 func TestA9_SwingingLoadChangesSOncePerCoolDown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	wired(t, func(t *testing.T, w wiring) {
 		const coolDown = 5 * time.Second
-		c := newCluster(t, options{managers: 8, quota: 10, limit: 80, frontend: func(cfg *frontend.Config) {
-			cfg.CoolDown, cfg.ShrinkWindow = coolDown, 2*time.Second
+		c := newCluster(t, w, options{managers: 8, quota: 10, limit: 80, frontend: func(cfg *frontend.Config) {
+			cfg.CoolDown, cfg.ShrinkWindow = w.d(coolDown), w.d(2*time.Second)
 		}})
 		defer c.start()()
 		var changes []time.Time
 		size := c.size(0)
-		for began := time.Now(); time.Since(began) < time.Minute; {
+		for began := time.Now(); time.Since(began) < w.d(time.Minute); {
 			for _, load := range []int{12, 3} {
 				c.mustBeginN(load-min(load, c.worker.count()), 0, "f")
 				c.worker.end(c.worker.count()-load, "")
-				for range 4 {
-					time.Sleep(250 * time.Millisecond)
+				for range 12 { // longer than the window, so that old reports fade
+					w.sleep(250 * time.Millisecond)
 					if now := c.size(0); now != size {
 						size = now
 						changes = append(changes, time.Now())
@@ -204,7 +203,7 @@ func TestA9_SwingingLoadChangesSOncePerCoolDown(t *testing.T) {
 			}
 		}
 		for i := 1; i < len(changes); i++ {
-			if gap := changes[i].Sub(changes[i-1]); gap < coolDown-250*time.Millisecond {
+			if gap := changes[i].Sub(changes[i-1]); gap < w.d(coolDown-250*time.Millisecond) {
 				t.Errorf("S changed twice within %v", gap)
 			}
 		}
@@ -215,8 +214,8 @@ func TestA9_SwingingLoadChangesSOncePerCoolDown(t *testing.T) {
 }
 
 func TestA10_ALoweredLimitKillsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 4, quota: 10, limit: 30})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 4, quota: 10, limit: 30})
 		c.mustBeginN(30, 0, "f")
 		c.setLimit(unreserved, 10)
 		if c.worker.count() != 30 {
@@ -233,9 +232,9 @@ func TestA10_ALoweredLimitKillsNothing(t *testing.T) {
 }
 
 func TestA11_BelowTheLimitNoCallIsThrottled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	wired(t, func(t *testing.T, w wiring) {
 		const limit = 30
-		c := newCluster(t, options{managers: 7, frontends: 3, quota: 4, limit: limit})
+		c := newCluster(t, w, options{managers: 7, frontends: 3, quota: 4, limit: limit})
 		var wg sync.WaitGroup
 		for i := range limit { // never more than the limit are under way at once
 			wg.Go(func() {

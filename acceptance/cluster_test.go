@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 
 	"berth/catalog"
 	"berth/frontend"
@@ -16,11 +18,15 @@ import (
 	"berth/manager"
 	"berth/placement"
 	"berth/ring"
+	"berth/wire"
 )
 
-// cluster is several frontends and managers, and one worker whose environments are scripted, wired directly.
+// cluster is several frontends and managers, and one worker whose environments are scripted.
 type cluster struct {
 	t         *testing.T
+	wiring    wiring
+	client    *wire.Client
+	calls     sync.Map // request id → *call
 	ring      atomic.Pointer[ring.Ring]
 	limits    sync.Map // lambda.PoolID → int
 	managers  map[lambda.ManagerID]*tapped
@@ -43,10 +49,15 @@ const account lambda.AccountID = "000000000001"
 
 var unreserved = lambda.PoolID{Account: account}
 
-func newCluster(t *testing.T, o options) *cluster {
+func newCluster(t *testing.T, w wiring, o options) *cluster {
 	t.Helper()
-	c := &cluster{t: t, managers: map[lambda.ManagerID]*tapped{}}
+	c := &cluster{t: t, wiring: w, managers: map[lambda.ManagerID]*tapped{}}
 	c.worker = &worker{c: c, live: map[lambda.EnvironmentID]*running{}}
+	if w.http {
+		c.client = wire.NewClient(token, nil)
+		t.Cleanup(c.client.Close)
+		c.worker.edge = wire.NewWorker(c.client, c.listen(wire.NewHandler(token, nil, c.worker)))
+	}
 	t.Cleanup(c.worker.endAll)
 	c.setLimit(unreserved, o.limit)
 	var ids []lambda.ManagerID
@@ -91,15 +102,36 @@ func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
 	if edit != nil {
 		edit(&cfg)
 	}
-	c.managers[id] = &tapped{id: id, c: c, m: manager.New(cfg)}
+	m := &tapped{id: id, c: c, m: manager.New(cfg)}
+	c.managers[id] = m
+	if c.wiring.http {
+		handler := wire.NewHandler(token, m, nil)
+		m.edge = wire.NewManager(c.client, c.listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if m.dead.Load() {
+				panic(http.ErrAbortHandler) // as a killed process does: the connection ends without an answer
+			}
+			handler.ServeHTTP(w, r)
+		})))
+	}
 }
 
 func (c *cluster) addFrontend(edit func(*frontend.Config)) *frontend.Frontend {
 	p := &peers{c: c, self: len(c.frontends)}
 	cfg := frontend.Config{
 		Catalog: c, Ring: c.ring.Load, Limit: c.limit, Peers: p,
-		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { m, ok := c.managers[id]; return m, ok },
-		Worker:  func(lambda.WorkerID) (frontend.Worker, bool) { return c.worker, true },
+		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
+			m, ok := c.managers[id]
+			if ok && m.edge != nil {
+				return m.edge, true
+			}
+			return m, ok
+		},
+		Worker: func(lambda.WorkerID) (frontend.Worker, bool) {
+			if c.worker.edge != nil {
+				return c.worker.edge, true
+			}
+			return c.worker, true
+		},
 		RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
 			return "r1", nil
 		},
@@ -164,10 +196,12 @@ type call struct {
 func (c *cluster) begin(i int, function string) *call {
 	c.t.Helper()
 	k := &call{started: make(chan struct{}), done: make(chan struct{})}
+	inv := &lambda.Invocation{RequestID: uuid.NewString()}
+	c.calls.Store(inv.RequestID, k)
 	go func() {
 		defer close(k.done)
 		ref := lambda.Ref{Account: account, Region: "us-east-1", Function: function}
-		k.outcome, k.err = c.frontends[i].Invoke(context.WithValue(context.Background(), callKey{}, k), ref, &lambda.Invocation{})
+		k.outcome, k.err = c.frontends[i].Invoke(context.Background(), ref, inv)
 	}()
 	select {
 	case <-k.started:
@@ -212,19 +246,18 @@ func (c *cluster) wantThrottled(i int, function, reason string) {
 	}
 }
 
-// callKey carries the call to the worker.
-type callKey struct{}
-
 // running is one environment of the scripted worker.
 type running struct {
 	key    lambda.EnvironmentKey
 	owner  lambda.ManagerID
 	finish chan struct{} // nil while idle
+	call   *call
 }
 
 // worker runs calls until the test ends them.
 type worker struct {
 	c    *cluster
+	edge *wire.Worker // how others reach it, when not directly
 	mu   sync.Mutex
 	live map[lambda.EnvironmentID]*running
 	made int
@@ -235,7 +268,12 @@ type worker struct {
 func (w *worker) Candidates(*lambda.Version) []placement.Worker {
 	return []placement.Worker{{ID: "w", FreeBytes: 1 << 50}}
 }
-func (w *worker) Worker(lambda.WorkerID) (manager.Worker, bool) { return w, true }
+func (w *worker) Worker(lambda.WorkerID) (manager.Worker, bool) {
+	if w.edge != nil {
+		return w.edge, true
+	}
+	return w, true
+}
 
 func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 	w.mu.Lock()
@@ -252,7 +290,7 @@ func (w *worker) Release(_ context.Context, id lambda.EnvironmentID) {
 	idle := e != nil && e.finish == nil
 	w.mu.Unlock()
 	if idle {
-		w.c.managers[e.owner].m.EnvironmentIdle(id)
+		w.c.managers[e.owner].edgeIdle(id)
 	}
 }
 
@@ -267,7 +305,7 @@ func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
 	return nil
 }
 
-func (w *worker) Invoke(ctx context.Context, r lambda.Reservation, _ *lambda.Invocation) (*lambda.Outcome, error) {
+func (w *worker) Invoke(_ context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
 	w.mu.Lock()
 	e := w.live[r.Environment]
 	if e == nil {
@@ -279,12 +317,13 @@ func (w *worker) Invoke(ctx context.Context, r lambda.Reservation, _ *lambda.Inv
 		w.c.t.Errorf("I1: environment %s was given two calls at once", r.Environment)
 		return nil, lambda.ErrUnknownEnvironment
 	}
+	v, _ := w.c.calls.Load(inv.RequestID)
+	k := v.(*call)
 	finish := make(chan struct{})
-	e.finish = finish
+	e.finish, e.call = finish, k
 	w.now++
 	w.most = max(w.most, w.now)
 	w.mu.Unlock()
-	k := ctx.Value(callKey{}).(*call)
 	k.environment.Store(r.Environment)
 	close(k.started)
 	<-finish
@@ -295,23 +334,23 @@ func (w *worker) Invoke(ctx context.Context, r lambda.Reservation, _ *lambda.Inv
 func (w *worker) end(n int, owner lambda.ManagerID) {
 	w.c.t.Helper()
 	w.mu.Lock()
-	ended := map[lambda.EnvironmentID]lambda.ManagerID{}
+	ended := map[lambda.EnvironmentID]*running{}
 	for id, e := range w.live {
 		if len(ended) < n && e.finish != nil && (owner == "" || e.owner == owner) {
 			close(e.finish)
 			e.finish = nil
 			w.now--
-			ended[id] = e.owner
+			ended[id] = e
 		}
 	}
 	w.mu.Unlock()
-	for id, owner := range ended {
-		w.c.managers[owner].m.EnvironmentIdle(id)
+	for id, e := range ended {
+		w.c.managers[e.owner].edgeIdle(id)
+		<-e.call.done
 	}
 	if len(ended) < n {
 		w.c.t.Fatalf("only %d calls were running, not %d", len(ended), n)
 	}
-	synctest.Wait()
 }
 
 // endAll lets every running call return.
@@ -340,6 +379,7 @@ type tapped struct {
 	id   lambda.ManagerID
 	c    *cluster
 	m    *manager.Manager
+	edge *wire.Manager // how others reach it, when not directly
 	dead atomic.Bool
 	tap  atomic.Pointer[func(lambda.AcquireRequest, lambda.Answer) lambda.Answer]
 	hold atomic.Int64 // nanoseconds by which each answer is late
@@ -364,6 +404,20 @@ func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 		answer = (*tap)(req, answer)
 	}
 	return answer, err
+}
+
+// Load, EnvironmentIdle and EnvironmentGone complete the role for the wire.
+func (m *tapped) Load(ctx context.Context, id lambda.PoolID) lambda.Load { return m.m.Load(ctx, id) }
+func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID)                { m.m.EnvironmentIdle(id) }
+func (m *tapped) EnvironmentGone(id lambda.EnvironmentID)                { m.m.EnvironmentGone(id) }
+
+// edgeIdle is the worker's word, by the way that the cluster is wired.
+func (m *tapped) edgeIdle(id lambda.EnvironmentID) {
+	if m.edge == nil {
+		m.m.EnvironmentIdle(id)
+	} else if err := m.edge.EnvironmentIdle(context.Background(), id); err != nil && m.alive() {
+		m.c.t.Errorf("telling %s that an environment is idle: %v", m.id, err)
+	}
 }
 
 func (m *tapped) setTap(tap func(lambda.AcquireRequest, lambda.Answer) lambda.Answer) {
@@ -435,6 +489,6 @@ func (w *worker) endCall(k *call) {
 	e.finish = nil
 	w.now--
 	w.mu.Unlock()
-	w.c.managers[e.owner].m.EnvironmentIdle(id)
+	w.c.managers[e.owner].edgeIdle(id)
 	<-k.done
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"berth/frontend"
@@ -18,8 +17,8 @@ import (
 // Design E: sandbox reuse by random draws.
 
 // wide makes a cluster whose frontends believe in an S of all its managers, so that draws have a choice.
-func wide(t *testing.T, managers int, edit func(*frontend.Config)) *cluster {
-	c := newCluster(t, options{managers: managers, frontends: 2, quota: 10, limit: 10 * managers, frontend: edit})
+func wide(t *testing.T, w wiring, managers int, edit func(*frontend.Config)) *cluster {
+	c := newCluster(t, w, options{managers: managers, frontends: 2, quota: 10, limit: 10 * managers, frontend: edit})
 	adopt(c)
 	return c
 }
@@ -78,8 +77,8 @@ func kinds(events []string) string {
 }
 
 func TestE1_AnIdleMatchOnTheFirstDrawIsReused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := wide(t, 4, favour("manager-2"))
+	wired(t, func(t *testing.T, w wiring) {
+		c := wide(t, w, 4, favour("manager-2"))
 		c.makeIdle("f", "manager-2")
 		made := c.worker.made
 		k := c.mustBegin(0, "f")
@@ -95,8 +94,8 @@ func TestE1_AnIdleMatchOnTheFirstDrawIsReused(t *testing.T) {
 }
 
 func TestE2_AMissThenAHitAreTwoRequests(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := wide(t, 4, favour("manager-1", "manager-3"))
+	wired(t, func(t *testing.T, w wiring) {
+		c := wide(t, w, 4, favour("manager-1", "manager-3"))
 		c.makeIdle("f", "manager-3")
 		c.mustBegin(0, "f")
 		want := []string{"reuse manager-1", "reuse manager-3"}
@@ -107,8 +106,8 @@ func TestE2_AMissThenAHitAreTwoRequests(t *testing.T) {
 }
 
 func TestE3_TwoMissesThenOneIsMadeOnTheThirdDrawn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := wide(t, 4, favour("manager-3", "manager-0", "manager-2"))
+	wired(t, func(t *testing.T, w wiring) {
+		c := wide(t, w, 4, favour("manager-3", "manager-0", "manager-2"))
 		c.mustBegin(0, "f")
 		want := []string{"reuse manager-3", "reuse manager-0", "create manager-2", "start manager-2"}
 		if got := c.timeline.take(); !slices.Equal(got, want) {
@@ -118,8 +117,8 @@ func TestE3_TwoMissesThenOneIsMadeOnTheThirdDrawn(t *testing.T) {
 }
 
 func TestE4_TheLastRequestPrefersAnExistingEnvironment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := wide(t, 4, favour("manager-3", "manager-0", "manager-2"))
+	wired(t, func(t *testing.T, w wiring) {
+		c := wide(t, w, 4, favour("manager-3", "manager-0", "manager-2"))
 		c.makeIdle("f", "manager-2")
 		c.mustBegin(0, "f")
 		want := []string{"reuse manager-3", "reuse manager-0", "create manager-2"}
@@ -130,8 +129,8 @@ func TestE4_TheLastRequestPrefersAnExistingEnvironment(t *testing.T) {
 }
 
 func TestE5_AReuseOnlyRequestNeverProvisions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 1, quota: 10, limit: 10})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 1, quota: 10, limit: 10})
 		req := request("f")
 		req.ReuseOnly = true
 		answer, err := c.managers["manager-0"].Acquire(t.Context(), req)
@@ -142,8 +141,8 @@ func TestE5_AReuseOnlyRequestNeverProvisions(t *testing.T) {
 }
 
 func TestE6_DrawsAreEven(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := wide(t, 10, nil)
+	wired(t, func(t *testing.T, w wiring) {
+		c := wide(t, w, 10, nil)
 		first := map[string]int{}
 		const draws = 10_000
 		for range draws {
@@ -162,9 +161,9 @@ func TestE6_DrawsAreEven(t *testing.T) {
 }
 
 func TestE7_WeightedDrawsHonourTheirWeights(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	wired(t, func(t *testing.T, w wiring) {
 		weights := map[lambda.ManagerID]float64{"manager-0": 1, "manager-1": 2, "manager-2": 3, "manager-3": 4}
-		c := wide(t, 4, func(cfg *frontend.Config) {
+		c := wide(t, w, 4, func(cfg *frontend.Config) {
 			cfg.Weight = func(_ lambda.PoolID, id lambda.ManagerID) float64 { return weights[id] }
 		})
 		first := map[lambda.ManagerID]int{}
@@ -182,9 +181,9 @@ func TestE7_WeightedDrawsHonourTheirWeights(t *testing.T) {
 }
 
 func TestE8_ASlowManagerUsesUpTheTimeBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	wired(t, func(t *testing.T, w wiring) {
 		edit := favour("manager-0", "manager-1", "manager-2")
-		c := wide(t, 4, func(cfg *frontend.Config) { edit(cfg); cfg.ReuseBudget = 2 * time.Millisecond })
+		c := wide(t, w, 4, func(cfg *frontend.Config) { edit(cfg); cfg.ReuseBudget = 2 * time.Millisecond })
 		c.managers["manager-0"].hold.Store(int64(3 * time.Millisecond))
 		c.mustBegin(0, "f")
 		want := []string{"reuse manager-0", "create manager-1", "start manager-1"}
@@ -195,8 +194,8 @@ func TestE8_ASlowManagerUsesUpTheTimeBudget(t *testing.T) {
 }
 
 func TestE9_OneIdleEnvironmentGoesToOneOfAHundredRacers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 1, frontends: 4, quota: 200, limit: 200})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 1, frontends: 4, quota: 200, limit: 200})
 		c.makeIdle("f", "manager-0")
 		made := c.worker.made
 		var wg sync.WaitGroup
@@ -211,15 +210,15 @@ func TestE9_OneIdleEnvironmentGoesToOneOfAHundredRacers(t *testing.T) {
 }
 
 func TestE10_AnAbandonedReservationIsIdleAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 1, quota: 1, limit: 1})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 1, quota: 1, limit: 1})
 		defer c.start()()
 		lost, err := c.managers["manager-0"].Acquire(t.Context(), request("f")) // its frontend dies here
 		if err != nil || lost.Verdict != lambda.Granted {
 			t.Fatal(lost, err)
 		}
 		c.wantThrottled(0, "f", lambda.ReasonConcurrency)
-		time.Sleep(manager.DefaultReservationLimit + 2*time.Second)
+		w.sleep(manager.DefaultReservationLimit + 2*time.Second)
 		k := c.mustBegin(0, "f")
 		if got := k.environment.Load(); got != lost.Reservation.Environment {
 			t.Errorf("the call ran in %v, want the abandoned %v", got, lost.Reservation.Environment)
@@ -228,8 +227,8 @@ func TestE10_AnAbandonedReservationIsIdleAgain(t *testing.T) {
 }
 
 func TestE11_FrontendsKeepNoEnvironmentState(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, options{managers: 4, quota: 10, limit: 40})
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 4, quota: 10, limit: 40})
 		k := c.mustBegin(0, "f")
 		id := k.environment.Load()
 		c.worker.endCall(k)
@@ -250,8 +249,8 @@ func TestE12_OnlyAnEqualKeyIsReused(t *testing.T) {
 		"runtime version": func(k *lambda.EnvironmentKey) { k.Runtime = "r2" },
 		"tenant":          func(k *lambda.EnvironmentKey) { k.Tenant = "blue" },
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			c := newCluster(t, options{managers: 1, quota: 10, limit: 10})
+		wired(t, func(t *testing.T, w wiring) {
+			c := newCluster(t, w, options{managers: 1, quota: 10, limit: 10})
 			c.makeIdle("f", "manager-0")
 			req := request("f")
 			change(&req.Key)

@@ -13,7 +13,8 @@ import (
 	"berth/ring"
 )
 
-// Catalog resolves what a caller wrote, without I/O.
+// Catalog resolves what a caller wrote, without I/O. Errors: ResourceNotFound, ResourceConflict for a version that is not
+// active.
 type Catalog interface {
 	Resolve(ref lambda.Ref) (catalog.Target, error)
 }
@@ -124,16 +125,10 @@ func (f *Frontend) Run(ctx context.Context) error {
 	}
 }
 
-// Check resolves a Ref as Invoke would and reports whether the version can be invoked: a dry run.
-func (f *Frontend) Check(ref lambda.Ref) error {
-	_, err := f.resolve(ref)
-	return err
-}
-
 // Invoke runs one invocation. A function's own failure is an Outcome; an error means that no outcome exists:
 // ResourceNotFound, ResourceConflict (not active), TooManyRequests, ServiceFailure.
 func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invocation) (*lambda.Outcome, error) {
-	target, err := f.resolve(ref)
+	target, err := f.cfg.Catalog.Resolve(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -165,26 +160,6 @@ func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireReque
 		return nil, lambda.Errorf(lambda.ServiceFailure, "worker %s is not known here", reservation.Worker)
 	}
 	return worker.Invoke(ctx, reservation, inv)
-}
-
-func (f *Frontend) resolve(ref lambda.Ref) (catalog.Target, error) {
-	target, err := f.cfg.Catalog.Resolve(ref)
-	if err != nil {
-		return catalog.Target{}, err
-	}
-	if target.Version.State != lambda.Active {
-		return catalog.Target{}, notActive(target.Version)
-	}
-	return target, nil
-}
-
-// notActive words the refusal as Lambda does, and adds why a Failed version failed.
-func notActive(v *lambda.Version) error {
-	const text = "The operation cannot be performed at this time. The function is currently in the following state: "
-	if v.State == lambda.Failed && v.StateReason != "" {
-		return lambda.Errorf(lambda.ResourceConflict, text+"%s (%s)", v.State, v.StateReason)
-	}
-	return lambda.Errorf(lambda.ResourceConflict, text+"%s", v.State)
 }
 
 func keyOf(v *lambda.Version, runtime lambda.RuntimeVersionID, tenant string) lambda.EnvironmentKey {

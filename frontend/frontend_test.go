@@ -99,24 +99,10 @@ func TestInvokeTriesAnotherEnvironmentOnlyWhenNothingRan(t *testing.T) {
 	}
 }
 
-func TestInvokeRefusesVersionsThatAreNotActive(t *testing.T) {
-	for state, want := range map[lambda.State]string{
-		lambda.Pending: "The operation cannot be performed at this time. The function is currently in the following state: Pending",
-		lambda.Failed:  "The operation cannot be performed at this time. The function is currently in the following state: Failed (no python)",
-	} {
-		v := active
-		v.State = state
-		if state == lambda.Failed {
-			v.StateReason = "no python"
-		}
-		s := &stage{version: v}
-		_, err := newFrontend(s).Invoke(t.Context(), ref, &lambda.Invocation{})
-		var e *lambda.Error
-		if !errors.As(err, &e) || e.Code != lambda.ResourceConflict || e.Message != want {
-			t.Errorf("%s: error = %v, want %q", state, err, want)
-		}
-		if len(s.acquired) != 0 {
-			t.Errorf("%s: an environment was asked for", state)
-		}
+func TestInvokeAsksForNothingWhenTheRefDoesNotResolve(t *testing.T) {
+	s := &stage{version: active, resolve: lambda.Errorf(lambda.ResourceNotFound, "Function not found")}
+	_, err := newFrontend(s).Invoke(t.Context(), ref, &lambda.Invocation{})
+	if lambda.CodeOf(err) != lambda.ResourceNotFound || len(s.acquired) != 0 {
+		t.Errorf("error = %v after %d requests, want ResourceNotFound after none", err, len(s.acquired))
 	}
 }

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// defaultAddr is where a server listens unless told otherwise: this machine only.
+const defaultAddr = "127.0.0.1:9000"
+
+func (a *app) serveCommand() *cobra.Command {
+	options := ServeOptions{}
+	level, format := "info", "text"
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Start a server",
+		Long: `Start a server: all of Berth in this process, until Ctrl-C.
+
+It prints "berth ready on URL" when it takes calls. Its first start makes an account and an access key; they are kept
+in the data directory, where only its owner can read them, and "berth env" prints them for AWS clients.`,
+		Example: `  berth serve
+  berth serve --addr 127.0.0.1:0 --data /tmp/try   # any free port, throwaway data
+  berth serve --dev-credentials                    # accept every signature (loopback only)`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLog(a.Stderr, level, format)
+			if err != nil {
+				return err
+			}
+			if options.DevCredentials && !loopback(options.Addr) {
+				return usagef("--dev-credentials accepts every signature, so it needs an address that only this machine can reach, like %s; got %s",
+					defaultAddr, options.Addr)
+			}
+			options.Log = log
+			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
+			if options.DataDir, err = a.dataDir(); err != nil {
+				return err
+			}
+			if err := os.MkdirAll(options.DataDir, 0o700); err != nil {
+				return fmt.Errorf("making the data directory: %w", err)
+			}
+			return a.serve(cmd, options)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&options.Addr, "addr", defaultAddr, "address to listen on; port 0 takes a free port")
+	flags.StringVar(&options.Region, "region", defaultRegion, "the region that names (ARNs) show")
+	flags.BoolVar(&options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
+	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
+	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
+	return cmd
+}
+
+// serve runs the server. A server that was told to stop has done its work: Ctrl-C is no failure here.
+func (a *app) serve(cmd *cobra.Command, options ServeOptions) error {
+	err := a.Serve(cmd.Context(), options)
+	if cmd.Context().Err() == nil {
+		if err == nil {
+			err = errors.New("the server ended by itself")
+		}
+		return err
+	}
+	if err != nil && !errors.Is(err, cmd.Context().Err()) {
+		options.Log.Error("the server did not stop in good order", "error", err)
+		return &reportedError{err}
+	}
+	return nil
+}
+
+func newLog(out io.Writer, level, format string) (*slog.Logger, error) {
+	var options slog.HandlerOptions
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level %q is not one of debug, info, warn, error", level)
+	}
+	options.Level = least
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(out, &options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(out, &options)), nil
+	}
+	return nil, usagef("--log-format %q is not text or json", format)
+}
+
+// loopback reports whether only this machine can reach an address to listen on.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

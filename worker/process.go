@@ -1,0 +1,247 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/lambda"
+	"berth/runtimeapi"
+	"berth/runtimes"
+	"berth/sandbox"
+)
+
+// wrapperVariable names a program of the user that starts the runtime in its stead; managed runtimes only, recorded.
+const wrapperVariable = "AWS_LAMBDA_EXEC_WRAPPER"
+
+// exitGrace is how long a runtime that closed its frames socket may take to end by itself, so that its exit status is its own.
+const exitGrace = time.Second
+
+// connServer is the frames face of a Runtime API.
+type connServer interface {
+	ServeConn(ctx context.Context, c net.Conn) error
+}
+
+// process is one running runtime.
+type process struct {
+	sandbox.Process
+	told chan struct{} // closed when the process has ended and the Runtime API knows
+}
+
+// ended reports whether the process is gone, without waiting.
+func (p *process) ended() bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// boot kills what runs, starts the runtime process and waits until it asks for an event, until deadline. A failure is the
+// function's; an error is ours, and the environment cannot be used.
+func (e *environment) boot(deadline time.Time) (*failure, error) {
+	if err := e.reset(); err != nil {
+		return nil, err
+	}
+	if f := e.checkEntrypoint(); f != nil {
+		return f, nil
+	}
+	p, err := e.launch()
+	switch {
+	case missing(err): // the wrapper, or the interpreter that a bootstrap script names
+		return &failure{class: lambda.Exited, errorType: "Runtime.ExitError", message: "Runtime exited with error: exit status 127"}, nil
+	case err != nil:
+		return nil, err
+	}
+	e.process = p
+	err = e.api.WaitReady(e.limit.set(deadline))
+	late := e.limit.clear()
+
+	var reported *runtimeapi.InitError
+	var f *failure
+	switch {
+	case err == nil:
+		return nil, nil
+	case e.ctx.Err() != nil:
+		return nil, ErrStopped
+	case errors.As(err, &reported):
+		f = &failure{class: lambda.InitErr, errorType: reported.ErrorType, payload: reported.Payload}
+	case late:
+		f = &failure{class: lambda.TimedOut, errorType: timeoutType}
+	case errors.Is(err, runtimeapi.ErrReset):
+		if f, err = e.exitFailure(); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, err
+	}
+	return f, e.reset()
+}
+
+// checkEntrypoint looks for the bootstrap of a provided runtime before it is started, to name what is missing.
+func (e *environment) checkEntrypoint() *failure {
+	inside, ok := strings.CutPrefix(e.runtime.Command[0], taskRoot+"/")
+	if !ok {
+		return nil
+	}
+	// Lstat: a symbolic link is resolved inside the sandbox, never here.
+	if _, err := os.Lstat(filepath.Join(e.tree.Path, inside)); err == nil || !missing(err) {
+		return nil
+	}
+	return &failure{class: lambda.Exited, errorType: "Runtime.InvalidEntrypoint",
+		message: "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}
+}
+
+// launch starts the runtime process and the goroutine that sees it end.
+func (e *environment) launch() (*process, error) {
+	cmd := e.command()
+	ours, theirs, err := e.framesPair()
+	if err != nil {
+		return nil, err
+	}
+	if theirs != nil {
+		defer theirs.Close()
+		cmd.Extra = []*os.File{theirs}
+	}
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	proc, err := e.sandbox.Exec(ctx, cmd)
+	if err != nil {
+		if ours != nil {
+			ours.Close()
+		}
+		return nil, err
+	}
+	p := &process{Process: proc, told: make(chan struct{})}
+	e.w.live.Go(func() { e.attend(p, ours) })
+	return p, nil
+}
+
+func (e *environment) command() sandbox.Command {
+	argv := e.runtime.Command
+	if wrapper := e.version.Env[wrapperVariable]; wrapper != "" && !isProvided(e.runtime.Name) {
+		argv = append([]string{wrapper}, argv...)
+	}
+	var creds *Credentials
+	if e.w.cfg.Credentials != nil {
+		c := e.w.cfg.Credentials(e.version)
+		creds = &c
+	}
+	return sandbox.Command{
+		Path:   argv[0],
+		Args:   argv,
+		Env:    environ(e.version, e.runtime, e.out.stream, creds),
+		Dir:    taskRoot,
+		Stdout: e.out.w,
+		Stderr: e.out.w, // the same pipe: lines keep the order in which they were written
+	}
+}
+
+// framesPair makes the socket pair of a frames runtime: our end, and the one that becomes descriptor FrameFD.
+func (e *environment) framesPair() (net.Conn, *os.File, error) {
+	if !e.runtime.Frames {
+		return nil, nil, nil
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "frames"), os.NewFile(uintptr(fds[1]), fmt.Sprintf("frames, fd %d inside", runtimes.FrameFD))
+	conn, err := net.FileConn(ours) // duplicates
+	ours.Close()
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("frames socket: %w", err)
+	}
+	return conn, theirs, nil
+}
+
+// attend serves the frames of p, if it speaks them, sees p end, and tells the Runtime API so.
+func (e *environment) attend(p *process, conn net.Conn) {
+	defer close(p.told)
+	defer e.api.Reset()
+	if conn != nil {
+		err := e.api.ServeConn(e.ctx, conn)
+		conn.Close()
+		if !p.endsWithin(exitGrace) {
+			e.log.Warn("runtime closed its channel and lives on; it is killed", "error", err)
+			p.Signal(syscall.SIGKILL)
+		}
+	}
+	<-p.Done() // bounded by the environment's life: ending it destroys the sandbox
+}
+
+func (p *process) endsWithin(d time.Duration) bool {
+	if p.ended() {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-p.Done():
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// reset kills every process of the sandbox and cleans up after the runtime. The sandbox and its /tmp stay. An error means
+// that the sandbox no longer obeys.
+func (e *environment) reset() error {
+	if e.process == nil {
+		return nil
+	}
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	if err := e.sandbox.Kill(ctx); err != nil {
+		return fmt.Errorf("the runtime could not be killed: %w", err)
+	}
+	if err := e.waitTold(ctx); err != nil {
+		return err
+	}
+	e.out.drain()
+	e.process = nil
+	return nil
+}
+
+func (e *environment) waitTold(ctx context.Context) error {
+	select {
+	case <-e.process.told:
+		return nil
+	case <-ctx.Done():
+		return errors.New("the runtime process did not end when its channel closed or it was killed")
+	}
+}
+
+// exitFailure says how the runtime process ended, after the Runtime API has said that it did.
+func (e *environment) exitFailure() (*failure, error) {
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	if err := e.waitTold(ctx); err != nil {
+		return nil, err
+	}
+	exit := e.process.Exit()
+	f := &failure{class: lambda.Exited, errorType: "Runtime.ExitError"}
+	switch {
+	case exit.OOM:
+		f.class, f.message = lambda.OutOfMemory, "Runtime exited with error: signal: killed"
+	case exit.Signal != 0:
+		f.message = "Runtime exited with error: signal: " + exit.Signal.String()
+	case exit.Code != 0:
+		f.message = fmt.Sprintf("Runtime exited with error: exit status %d", exit.Code)
+	default:
+		f.message = "Runtime exited without providing a reason"
+	}
+	return f, nil
+}
+
+func isProvided(runtime string) bool { return strings.HasPrefix(runtime, "provided") }
