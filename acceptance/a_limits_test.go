@@ -86,9 +86,9 @@ func TestA5_NeverMoreThanTheLimitRun(t *testing.T) {
 		for i := range 6 {
 			for range 20 {
 				wg.Go(func() {
-					for range 10 {
+					for range w.rounds() {
 						k := c.begin(i, "f")
-						time.Sleep(rand.N(5 * time.Millisecond))
+						time.Sleep(rand.N(5*time.Millisecond) + w.noise()/10)
 						select {
 						case <-k.done:
 						default:
@@ -99,9 +99,13 @@ func TestA5_NeverMoreThanTheLimitRun(t *testing.T) {
 			}
 		}
 		wg.Wait()
-		if c.worker.most != limit {
-			t.Errorf("at most %d ran at once, want exactly the limit %d to be reached", c.worker.most, limit)
+		if c.worker.most > limit {
+			t.Errorf("%d ran at once, the limit is %d", c.worker.most, limit)
 		}
+		for n := range limit { // and the limit is reached, whatever the frontends believe by now
+			c.mustBegin(n%6, "f")
+		}
+		c.wantThrottled(0, "f", lambda.ReasonConcurrency)
 	})
 }
 
@@ -238,7 +242,7 @@ func TestA11_BelowTheLimitNoCallIsThrottled(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range limit { // never more than the limit are under way at once
 			wg.Go(func() {
-				for range 40 {
+				for range 4 * w.rounds() {
 					k := c.begin(i%3, "f")
 					select {
 					case <-k.done:

@@ -58,7 +58,6 @@ func newCluster(t *testing.T, w wiring, o options) *cluster {
 		t.Cleanup(c.client.Close)
 		c.worker.edge = wire.NewWorker(c.client, c.listen(wire.NewHandler(token, nil, c.worker)))
 	}
-	t.Cleanup(c.worker.endAll)
 	c.setLimit(unreserved, o.limit)
 	var ids []lambda.ManagerID
 	for i := range max(1, o.managers) {
@@ -71,6 +70,7 @@ func newCluster(t *testing.T, w wiring, o options) *cluster {
 	for range max(1, o.frontends) {
 		c.addFrontend(o.frontend)
 	}
+	t.Cleanup(c.worker.endAll) // before the edges close
 	return c
 }
 
@@ -98,6 +98,8 @@ func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
 		Reachable: func(_ context.Context, other lambda.ManagerID) bool { return c.managers[other].alive() },
 		Current:   func(lambda.EnvironmentKey) bool { return true },
 		Log:       slog.New(slog.DiscardHandler),
+
+		ReservationLimit: c.wiring.d(manager.DefaultReservationLimit),
 	}
 	if edit != nil {
 		edit(&cfg)
@@ -135,7 +137,9 @@ func (c *cluster) addFrontend(edit func(*frontend.Config)) *frontend.Frontend {
 		RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
 			return "r1", nil
 		},
-		ReuseBudget: time.Hour, // draws end by their number unless a test is about time
+		CoolDown:     c.wiring.d(frontend.DefaultCoolDown),
+		ShrinkWindow: c.wiring.d(frontend.DefaultShrinkWindow),
+		ReuseBudget:  time.Hour, // draws end by their number unless a test is about time
 	}
 	if edit != nil {
 		edit(&cfg)

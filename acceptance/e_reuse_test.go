@@ -144,13 +144,13 @@ func TestE6_DrawsAreEven(t *testing.T) {
 	wired(t, func(t *testing.T, w wiring) {
 		c := wide(t, w, 10, nil)
 		first := map[string]int{}
-		const draws = 10_000
+		draws := w.draws()
 		for range draws {
 			c.worker.endCall(c.mustBegin(0, "f"))
 			first[strings.Fields(c.timeline.take()[0])[1]]++
 		}
 		for id, n := range first {
-			if share := float64(n) / draws; share < 0.09 || share > 0.11 {
+			if share := float64(n) / float64(draws); math.Abs(share-0.1) > 0.01*w.tolerance() {
 				t.Errorf("%s was drawn first %.1f %% of the time, want 10 ± 1", id, 100*share)
 			}
 		}
@@ -167,13 +167,13 @@ func TestE7_WeightedDrawsHonourTheirWeights(t *testing.T) {
 			cfg.Weight = func(_ lambda.PoolID, id lambda.ManagerID) float64 { return weights[id] }
 		})
 		first := map[lambda.ManagerID]int{}
-		const draws = 10_000
+		draws := w.draws()
 		for range draws {
 			c.worker.endCall(c.mustBegin(0, "f"))
 			first[lambda.ManagerID(strings.Fields(c.timeline.take()[0])[1])]++
 		}
-		for id, w := range weights {
-			if share, want := float64(first[id])/draws, w/10; math.Abs(share-want) > 0.015 {
+		for id, weight := range weights {
+			if share, want := float64(first[id])/float64(draws), weight/10; math.Abs(share-want) > 0.015*w.tolerance() {
 				t.Errorf("%s was drawn first %.3f of the time, want %.1f", id, share, want)
 			}
 		}

@@ -1,6 +1,7 @@
 package acceptance_test
 
 import (
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -40,6 +41,24 @@ func (w wiring) noise() time.Duration {
 	}
 	return 0
 }
+
+// draws is how often the tests of probabilities draw, and tolerance by how much wider fewer draws scatter.
+func (w wiring) draws() int {
+	if w.http {
+		return 1000
+	}
+	return 10_000
+}
+
+// rounds is how often each of many racing callers calls.
+func (w wiring) rounds() int {
+	if w.http {
+		return 3
+	}
+	return 10
+}
+
+func (w wiring) tolerance() float64 { return math.Sqrt(10_000 / float64(w.draws())) }
 
 // listen serves a handler on a real socket until the test ends, and returns its address.
 func (c *cluster) listen(h http.Handler) string {

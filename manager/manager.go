@@ -83,7 +83,7 @@ func New(cfg Config) *Manager {
 
 // Run looks after expired reservations and idle environments until ctx ends. Environments themselves end with their worker.
 func (m *Manager) Run(ctx context.Context) error {
-	tick := time.NewTicker(sweepInterval)
+	tick := time.NewTicker(min(sweepInterval, m.cfg.ReservationLimit/4))
 	defer tick.Stop()
 	defer m.ending.Wait()
 	for {
