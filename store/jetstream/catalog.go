@@ -20,6 +20,7 @@ import (
 const (
 	writeTimeout = 20 * time.Second // a write in all; the loss of a leader stops writes for 4–12 s
 	tryTimeout   = 6 * time.Second  // one try
+	duplicates   = 30 * time.Second // how long the server knows a write by its id: longer than it is retried
 	firstRetry   = 20 * time.Millisecond
 	lastRetry    = time.Second
 
@@ -59,6 +60,7 @@ func catalogConfig() jetstream.StreamConfig {
 		MaxMsgsPerSubject:  1,
 		AllowAtomicPublish: true,
 		AllowMsgTTL:        true,
+		Duplicates:         duplicates,
 		DenyPurge:          true,
 		// No direct get: a replica may answer it, and would not know a write that was just acknowledged.
 	}
@@ -159,6 +161,9 @@ func (c *catalog) write(ctx context.Context, ops []store.Op, tombstones map[stor
 		}
 		if !errors.Is(err, errRetry) { // an answer, but perhaps about an earlier try that went through
 			return c.settle(ctx, messages[len(messages)-1], err)
+		}
+		if full := c.engine.dir.room(0); full != nil { // what the server cannot write it does not answer
+			return 0, fmt.Errorf("the write of %q was not acknowledged, start again after making room (%v): %w", ops[0].Key, full, err)
 		}
 		select {
 		case <-time.After(wait):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,10 +47,22 @@ func (c *catalog) liveFeed() *store.Feed {
 		return feed
 	}
 	c.engine.work.Go(func() {
-		p := pump{catalog: c, feed: feed}
-		feed.Fail(p.run(c.background))
+		p := pump{feed: feed, log: c.engine.log, end: c.end}
+		feed.Fail(p.run(c.background, c.engine.js, c.stream))
 	})
 	return feed
+}
+
+// end returns the sequence of the last message, 0 if there is none.
+func (c *catalog) end(ctx context.Context) (uint64, error) {
+	last, err := c.engine.lastMessage(ctx, c.stream, catalogSubject+">")
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return last.Sequence, nil
 }
 
 // pump reads the stream in sequence order into a feed. A record that is replaced before it is read is never seen: a gap in
@@ -57,8 +70,9 @@ func (c *catalog) liveFeed() *store.Feed {
 // back what it reads. The first replacement of a record missed up to now is not later than the stream's present end;
 // having read up to that end without another gap, the copy is whole again. The first pass over the stream is the same case.
 type pump struct {
-	catalog *catalog
-	feed    *store.Feed
+	feed *store.Feed
+	log  *slog.Logger
+	end  func(context.Context) (uint64, error) // the sequence of the stream's last message, whole batches only
 
 	reached uint64        // sequence read last
 	changes []store.Entry // read and not yet published
@@ -72,8 +86,8 @@ type pump struct {
 	rounds  int    // of one hold
 }
 
-func (p *pump) run(ctx context.Context) error {
-	consumer, err := p.catalog.engine.js.OrderedConsumer(ctx, p.catalog.stream.CachedInfo().Config.Name,
+func (p *pump) run(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) error {
+	consumer, err := js.OrderedConsumer(ctx, stream.CachedInfo().Config.Name,
 		jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, MaxResetAttempts: 10})
 	if err != nil {
 		return fmt.Errorf("reading the catalog's stream: %w", err)
@@ -126,7 +140,7 @@ func (p *pump) take(ctx context.Context, m jetstream.Msg) error {
 
 	value, err := decodeRecord(m.Subject(), m.Data())
 	if err != nil {
-		p.catalog.engine.log.Error("a damaged record is left out", "sequence", sequence, "err", err)
+		p.log.Error("a damaged record is left out", "sequence", sequence, "err", err)
 	} else {
 		p.changes = append(p.changes, store.Entry{Key: keyOf(m.Subject()), Value: value, Revision: store.Revision(sequence)})
 	}
@@ -143,15 +157,11 @@ func (p *pump) take(ctx context.Context, m jetstream.Msg) error {
 // hold begins a hold, or another round of it. If there is nothing left to read it ends at once, also within a batch: the
 // server does not answer while it stores one, so that batch has no more messages.
 func (p *pump) hold(ctx context.Context) error {
-	last, err := p.catalog.engine.lastMessage(ctx, p.catalog.stream, catalogSubject+">")
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		p.until = 0
-	case err != nil:
+	until, err := p.end(ctx)
+	if err != nil {
 		return fmt.Errorf("looking for the catalog's end: %w", err)
-	default:
-		p.until = last.Sequence
 	}
+	p.until = until
 	p.holding, p.gap = true, false
 	p.rounds++
 	if p.reached >= p.until || p.rounds > maxRounds {
