@@ -20,6 +20,13 @@ const (
 	mode = "berth engine, standalone server, format 1\n"
 )
 
+// directory is a locked engine directory.
+type directory struct {
+	path    string
+	minFree int64
+	lock    *os.File
+}
+
 // openDirectory makes or opens an engine directory, locks it, and checks that it is a standalone server's.
 func openDirectory(path string, minFree int64) (*directory, error) {
 	if path == "" {

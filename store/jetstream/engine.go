@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -162,11 +161,4 @@ func (e *Engine) Close() error {
 		err = e.dir.close()
 	})
 	return err
-}
-
-// directory is a locked engine directory.
-type directory struct {
-	path    string
-	minFree int64
-	lock    *os.File
 }
