@@ -1,0 +1,148 @@
+package jetstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"berth/store"
+)
+
+// TestWritesWaitForALeader takes the server's JetStream away for a while, as the loss of a leader does.
+func TestWritesWaitForALeader(t *testing.T) {
+	e := open(t, Config{})
+	first := apply(t, e, store.Create("a", []byte("1")))
+	config := e.server.JetStreamConfig()
+	config.StoreDir = e.dir.data() // it has the server's own subdirectory at its end
+	if err := e.server.DisableJetStream(); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if r, err := e.Catalog().Apply(t.Context(), store.Update("a", []byte("2"), first)); err != nil || r <= first {
+			t.Errorf("single write: %d, %v", r, err)
+		}
+	})
+	wg.Go(func() {
+		if _, err := e.Catalog().Apply(t.Context(), store.Create("b", []byte("2")), store.Create("c", []byte("2"))); err != nil {
+			t.Errorf("batch: %v", err)
+		}
+	})
+	wg.Go(func() {
+		if _, _, err := e.Blobs().Put(t.Context(), bytes.NewReader(make([]byte, 400_000))); err != nil {
+			t.Errorf("blob: %v", err)
+		}
+	})
+	time.Sleep(300 * time.Millisecond) // that long there is no leader
+	if err := e.server.EnableJetStream(config); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if all := everything(t, e); len(all) != 3 || string(all["a"].Value) != "2" {
+		t.Fatalf("in the end: %v", all)
+	}
+}
+
+// TestLostAnswer repeats writes whose answer did not come: the one that was applied is told from the one that was not.
+func TestLostAnswer(t *testing.T) {
+	e := open(t, Config{})
+	c := e.catalog
+	for _, ops := range [][]store.Op{
+		{store.Create("single", []byte("1"))},
+		{store.Create("b1", []byte("1")), store.Create("b2", []byte("1"))},
+	} {
+		messages := c.messages(ops, nil, nuid.Next())
+		want, err := c.try(t.Context(), messages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(messages) > 1 {
+			setBatch(messages, nuid.Next())
+		}
+		_, answer := c.try(t.Context(), messages)
+		last := messages[len(messages)-1]
+		if answer == nil {
+			t.Fatalf("a repeated create of %d succeeded", len(ops))
+		}
+		if got, err := c.settle(t.Context(), last, answer); got != want || err != nil {
+			t.Errorf("a write that was applied: %d, %v; want %d", got, err, want)
+		}
+		apply(t, e, store.Put(ops[len(ops)-1].Key, []byte("another")))
+		if _, err := c.settle(t.Context(), last, store.ErrConflict); err == nil || errors.Is(err, store.ErrConflict) {
+			t.Errorf("a write of unknown fate: %v, want an error that is no conflict", err)
+		}
+	}
+}
+
+func TestWritesStopBeforeTheDiskIsFull(t *testing.T) {
+	e := open(t, Config{MinFree: 1 << 60})
+	_, err := e.Catalog().Apply(t.Context(), store.Put("a", []byte("1")))
+	if !errors.Is(err, store.ErrFull) {
+		t.Errorf("Apply: %v", err)
+	}
+	if _, _, err = e.Blobs().Put(t.Context(), bytes.NewReader([]byte("x"))); !errors.Is(err, store.ErrFull) {
+		t.Errorf("Put: %v", err)
+	}
+	if all := everything(t, e); len(all) != 0 {
+		t.Errorf("something was written: %v", all)
+	}
+}
+
+// TestFullDisk lets the disk run full behind the reserve's back, as somebody else's files would: what was acknowledged is
+// there when there is room again.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if runtime.GOOS != "linux" || syscall.Mount("berth-test", dir, "tmpfs", 0, "size=24m") != nil {
+		t.Skip("needs root on Linux, to mount a small file system")
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 10<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := Config{Dir: filepath.Join(dir, "engine"), MinFree: -1 << 40}
+	e := open(t, config)
+	written := 0
+	var failure error
+	for failure == nil && written < 1000 {
+		v := bytes.Repeat([]byte{byte(written)}, 100_000)
+		ops := []store.Op{store.Create(store.Key(fmt.Sprint("a/", written)), v)}
+		if written%3 == 2 {
+			ops = append(ops, store.Create(store.Key(fmt.Sprint("b/", written)), v))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		if _, failure = e.Catalog().Apply(ctx, ops...); failure == nil {
+			written++
+		}
+		cancel()
+	}
+	t.Logf("after %d writes: %v", written, failure)
+	if failure == nil || written < 10 {
+		t.Fatalf("the disk did not run full")
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	e = open(t, config)
+	all := everything(t, e)
+	for i := range written {
+		a, b := all[store.Key(fmt.Sprint("a/", i))].Value, all[store.Key(fmt.Sprint("b/", i))].Value
+		if len(a) != 100_000 || a[0] != byte(i) || i%3 == 2 && len(b) != 100_000 {
+			t.Errorf("write %d was acknowledged and is lost: %d and %d bytes", i, len(a), len(b))
+		}
+	}
+	apply(t, e, store.Put("again", []byte("works")))
+}
