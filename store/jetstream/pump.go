@@ -1,0 +1,172 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"berth/store"
+)
+
+// Limits of reading the stream.
+const (
+	pumpBytes = 8 << 20         // asked for ahead
+	pumpWait  = 1 * time.Second // for a message, before looking whether there is any
+
+	// maxRounds ends a hold although records are still replaced faster than they are read: progress matters more then.
+	maxRounds = 100
+
+	keepChanges = 1024 // entries of a buffer that is used again
+)
+
+// Watch implements store.Catalog: all watches read one feed, which one pump fills from the stream.
+func (c *catalog) Watch(ctx context.Context, prefix string, each func(store.Entry), ready func(store.Revision)) error {
+	return c.liveFeed().Watch(ctx, prefix, each, ready)
+}
+
+// liveFeed returns the feed, and starts it if there is none or the last one broke.
+func (c *catalog) liveFeed() *store.Feed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.feed != nil {
+		select {
+		case <-c.feed.Failed():
+		default:
+			return c.feed
+		}
+	}
+	feed := store.NewFeed()
+	c.feed = feed
+	if err := c.background.Err(); err != nil { // closed: no goroutine may start any more
+		feed.Fail(err)
+		return feed
+	}
+	c.engine.work.Go(func() {
+		p := pump{catalog: c, feed: feed}
+		feed.Fail(p.run(c.background))
+	})
+	return feed
+}
+
+// pump reads the stream in sequence order into a feed. A record that is replaced before it is read is never seen: a gap in
+// the sequence shows that, and its successor follows. Until then the copy would be of no one moment, so the pump holds
+// back what it reads. The first replacement of a record missed up to now is not later than the stream's present end;
+// having read up to that end without another gap, the copy is whole again. The first pass over the stream is the same case.
+type pump struct {
+	catalog *catalog
+	feed    *store.Feed
+
+	reached uint64        // sequence read last
+	changes []store.Entry // read and not yet published
+
+	batch string // id of the batch of the message read last, "" for none
+	open  bool   // that batch goes on
+
+	holding bool
+	until   uint64 // the stream's end when the hold began
+	gap     bool   // seen since
+	rounds  int    // of one hold
+}
+
+func (p *pump) run(ctx context.Context) error {
+	consumer, err := p.catalog.engine.js.OrderedConsumer(ctx, p.catalog.stream.CachedInfo().Config.Name,
+		jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, MaxResetAttempts: 10})
+	if err != nil {
+		return fmt.Errorf("reading the catalog's stream: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(pumpBytes))
+	if err != nil {
+		return fmt.Errorf("reading the catalog's stream: %w", err)
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
+	if err := p.hold(ctx); err != nil {
+		return err
+	}
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(pumpWait))
+		switch {
+		case err == nil:
+			err = p.take(ctx, m)
+		case errors.Is(err, nats.ErrTimeout) && p.holding: // perhaps the end was a tombstone, and has expired
+			err = p.hold(ctx)
+		case errors.Is(err, nats.ErrTimeout):
+			err = nil
+		}
+		if err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// take reads one message. A batch is published whole.
+func (p *pump) take(ctx context.Context, m jetstream.Msg) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return fmt.Errorf("reading the catalog's stream: %w", err)
+	}
+	batch, sequence := m.Headers().Get(headerBatch), meta.Sequence.Stream
+	if p.open && batch != p.batch { // its commit was replaced: it ended, and there is a gap
+		p.open = false
+	}
+	if sequence != p.reached+1 {
+		p.gap = true
+	}
+	if p.gap && !p.holding {
+		if err := p.hold(ctx); err != nil {
+			return err
+		}
+	}
+	p.batch, p.reached = batch, sequence
+	p.open = batch != "" && m.Headers().Get(headerCommit) == ""
+
+	value, err := decodeRecord(m.Subject(), m.Data())
+	if err != nil {
+		p.catalog.engine.log.Error("a damaged record is left out", "sequence", sequence, "err", err)
+	} else {
+		p.changes = append(p.changes, store.Entry{Key: keyOf(m.Subject()), Value: value, Revision: store.Revision(sequence)})
+	}
+	switch {
+	case p.holding && sequence >= p.until && p.gap:
+		return p.hold(ctx)
+	case p.holding && sequence < p.until, p.open:
+		return nil
+	}
+	p.release()
+	return nil
+}
+
+// hold begins a hold, or another round of it. If there is nothing left to read it ends at once, also within a batch: the
+// server does not answer while it stores one, so that batch has no more messages.
+func (p *pump) hold(ctx context.Context) error {
+	last, err := p.catalog.engine.lastMessage(ctx, p.catalog.stream, catalogSubject+">")
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		p.until = 0
+	case err != nil:
+		return fmt.Errorf("looking for the catalog's end: %w", err)
+	default:
+		p.until = last.Sequence
+	}
+	p.holding, p.gap = true, false
+	p.rounds++
+	if p.reached >= p.until || p.rounds > maxRounds {
+		p.release()
+	}
+	return nil
+}
+
+func (p *pump) release() {
+	p.feed.Publish(store.Revision(p.reached), p.changes...)
+	if p.holding {
+		p.feed.Loaded(store.Revision(p.reached))
+	}
+	p.holding, p.gap, p.rounds, p.changes = false, false, 0, p.changes[:0]
+	if cap(p.changes) > keepChanges {
+		p.changes = nil // after the first pass
+	}
+}
