@@ -113,8 +113,6 @@ type Alias struct {
 	Description string             `json:"description,omitempty"`
 	Weights     map[string]float64 `json:"weights,omitempty"` // other version → share of calls, 0–1; at most one entry
 	RevisionID  string             `json:"revision"`
-
-	arn string // set on decoding
 }
 
 // Policy is the resource policy of a function, version or alias.
