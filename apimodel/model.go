@@ -5,9 +5,12 @@ package apimodel
 
 import (
 	_ "embed"
-	"net/http"
-
-	"berth/lambda"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 )
 
 //go:embed model.json
@@ -15,55 +18,121 @@ var modelJSON []byte
 
 // Model is the compiled API model. It is immutable and safe for concurrent use.
 type Model struct {
-	ops    []*Operation
-	byName map[string]*Operation
+	ops        []*Operation
+	byName     map[string]*Operation
+	routes     *node
+	exceptions map[string]exception
+	bindings   sync.Map // bindingKey → *binding
 }
 
 // Operation is one of the API's operations.
 type Operation struct {
 	Name   string
 	Method string
-	Code   int // HTTP status of a success without a StatusCode member
+	URI    string // as the model writes it: /2015-03-31/functions/{FunctionName}
+	Code   int    // HTTP status of a success without a StatusCode member
+
+	model  *Model
+	labels []string
+	input  *shape // nil without one
+	output *shape // nil without one
 }
 
-// Path holds the decoded labels of a matched request path ({FunctionName}, …).
-type Path struct {
-	names  []string // the operation's label names, shared
-	values [maxLabels]string
-}
+// The raw model, as far as it is used.
+type (
+	rawModel struct {
+		Operations map[string]rawOperation `json:"operations"`
+		Shapes     map[string]*rawShape    `json:"shapes"`
+	}
+	rawOperation struct {
+		HTTP struct {
+			Method       string `json:"method"`
+			RequestURI   string `json:"requestUri"`
+			ResponseCode int    `json:"responseCode"`
+		} `json:"http"`
+		Input  *rawRef `json:"input"`
+		Output *rawRef `json:"output"`
+	}
+	rawRef struct {
+		Shape        string `json:"shape"`
+		Location     string `json:"location"`
+		LocationName string `json:"locationName"`
+	}
+	rawShape struct {
+		Type      string            `json:"type"`
+		Members   map[string]rawRef `json:"members"`
+		Required  []string          `json:"required"`
+		Member    *rawRef           `json:"member"`
+		Key       *rawRef           `json:"key"`
+		Value     *rawRef           `json:"value"`
+		Min       *float64          `json:"min"`
+		Max       *float64          `json:"max"`
+		Pattern   string            `json:"pattern"`
+		Enum      []string          `json:"enum"`
+		Payload   string            `json:"payload"`
+		Sensitive bool              `json:"sensitive"`
+		Exception bool              `json:"exception"`
+		Fault     bool              `json:"fault"`
+		Error     struct {
+			HTTPStatusCode int `json:"httpStatusCode"`
+		} `json:"error"`
+	}
+)
 
-// maxLabels is the largest number of labels in a route (RemoveLayerVersionPermission).
-const maxLabels = 3
-
-// Get returns the decoded value of a label by its name in the route, "" if the route has no such label.
-func (p *Path) Get(label string) string {
-	for i, n := range p.names {
-		if n == label {
-			return p.values[i]
+// Load compiles the embedded model; it takes some milliseconds, so a process does it once.
+func Load() (*Model, error) {
+	var raw rawModel
+	if err := json.Unmarshal(modelJSON, &raw); err != nil {
+		return nil, fmt.Errorf("API model: %w", err)
+	}
+	m := &Model{byName: map[string]*Operation{}, routes: &node{}, exceptions: map[string]exception{}}
+	c := &compiler{raw: raw.Shapes, done: map[string]*shape{}}
+	names := make([]string, 0, len(raw.Operations))
+	for name := range raw.Operations {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		op := newOperation(m, c, name, raw.Operations[name])
+		if err := m.routes.add(op); err != nil {
+			c.errs = append(c.errs, err)
+		}
+		m.ops = append(m.ops, op)
+		m.byName[name] = op
+	}
+	for name, s := range raw.Shapes {
+		if s.Exception {
+			m.exceptions[name] = newException(s)
 		}
 	}
-	return ""
+	if err := errors.Join(c.errs...); err != nil {
+		return nil, fmt.Errorf("API model: %w", err)
+	}
+	return m, nil
 }
 
-// Load compiles the embedded model.
-func Load() (*Model, error) { return &Model{}, nil }
+func newOperation(m *Model, c *compiler, name string, raw rawOperation) *Operation {
+	op := &Operation{Name: name, Method: raw.HTTP.Method, URI: raw.HTTP.RequestURI, Code: raw.HTTP.ResponseCode, model: m}
+	if op.Code == 0 {
+		op.Code = 200
+	}
+	if raw.Input != nil {
+		op.input = c.shape(raw.Input.Shape)
+	}
+	if raw.Output != nil {
+		op.output = c.shape(raw.Output.Shape)
+	}
+	path, _, _ := strings.Cut(op.URI, "?")
+	for _, segment := range strings.Split(path, "/") {
+		if strings.HasPrefix(segment, "{") {
+			op.labels = append(op.labels, strings.Trim(segment, "{}"))
+		}
+	}
+	return op
+}
 
-// Operations returns all operations in model order.
+// Operations returns all operations, sorted by name as in the model. The slice is the caller's to read only.
 func (m *Model) Operations() []*Operation { return m.ops }
 
 // Operation returns an operation by name, or nil.
 func (m *Model) Operation(name string) *Operation { return m.byName[name] }
-
-// Match finds the operation that a request calls.
-func (m *Model) Match(r *http.Request) (*Operation, Path, error) {
-	return nil, Path{}, lambda.Errorf(lambda.UnknownOperation, "no operation for %s", r.Method)
-}
-
-// Decode fills the SDK input struct that in points to, and validates it.
-func (op *Operation) Decode(r *http.Request, p Path, body []byte, in any) error { return nil }
-
-// Encode writes the SDK output struct that out points to.
-func (op *Operation) Encode(w http.ResponseWriter, out any) error { return nil }
-
-// WriteError writes an error answer.
-func (m *Model) WriteError(w http.ResponseWriter, e *lambda.Error) {}
