@@ -28,10 +28,13 @@ func functionScenarios() []scenario {
 
 // vpc creates functions with a VPC member that does not exist, and with one that is no identifier.
 func (s *session) vpc(what, unknown, member, invalid, beside string) {
-	config := params{member: []string{unknown}, beside: []string{}}
-	s.note("create-response-non-existent-"+what, s.call("CreateFunction", with(valid("fn-"+uid()), params{"VpcConfig": config})))
-	config = params{member: []string{invalid}, beside: []string{}}
-	s.note("create-response-invalid-format-"+what, s.call("CreateFunction", with(valid("fn-"+uid()), params{"VpcConfig": config})))
+	create := func(id string) map[string]any {
+		name := "fn-" + uid()
+		s.names = append(s.names, name)
+		return s.call("CreateFunction", with(valid(name), params{"VpcConfig": params{member: []string{id}, beside: []string{}}}))
+	}
+	s.note("create-response-non-existent-"+what, create(unknown))
+	s.note("create-response-invalid-format-"+what, create(invalid))
 }
 
 func createExceptions(s *session) {
@@ -146,8 +149,8 @@ func revisions(s *session) {
 		s.note(label, a)
 		return at(a, "Configuration", "RevisionId")
 	}
-	code := zipped("handler.py", echo)
-	s.note("create_function_response_rev1", s.fixture(name, nil))
+	code := zipped("index.py", echo)
+	s.note("create_function_response_rev1", s.fixture(name, params{"Handler": "index.handler", "Code": params{"ZipFile": code}}))
 	rev2 := get("get_function_response_rev2")
 	updateCode := params{"FunctionName": name, "ZipFile": code, "RevisionId": "wrong"}
 	s.note("update_function_revision_exception", s.call("UpdateFunctionCode", updateCode))

@@ -60,8 +60,12 @@ func invokeScenarios() []scenario {
 func aliasMoving(s *session) {
 	name := "alias-fn-" + uid()
 	fn := params{"FunctionName": name}
-	code := func(version string) string { return zipped("handler.py", strings.Replace(alias, "VERSION", version, 1)) }
-	invoke := func(label string, p params) { s.note(label, s.call("Invoke", with(params{"Payload": []byte("{}")}, p))) }
+	code := func(version string) string {
+		return zipped("handler.py", strings.Replace(alias, "VERSION", version, 1))
+	}
+	invoke := func(label string, p params) {
+		s.note(label, s.call("Invoke", with(params{"Payload": []byte("{}")}, p)))
+	}
 	moving := with(fn, params{"Qualifier": "alias1"})
 
 	s.note("create_response", s.create(name, params{"Handler": "handler.handler", "Description": "No version :(", "Code": params{"ZipFile": code("version1")}}))

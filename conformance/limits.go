@@ -1,6 +1,15 @@
 package conformance
 
-import "strings"
+import (
+	"archive/zip"
+	"bytes"
+	"compress/flate"
+	"encoding/base64"
+	"hash/crc32"
+	"io"
+	"strconv"
+	"strings"
+)
 
 // Sizes of test_*_lambda and test_large_environment_*, in bytes.
 const (
@@ -32,7 +41,37 @@ func limitScenarios() []scenario {
 	}
 }
 
-// sized returns a zip whose one file has n bytes; they compress well, so that it can be uploaded directly.
+// sized returns a zip whose files have n bytes together. One compressed mebibyte stands in it many times, so that neither
+// making nor sending it takes long.
 func sized(n int) string {
-	return zipped("handler.py", echo+strings.Repeat("#", n-len(echo)))
+	const chunk = 1 << 20
+	var packed, out bytes.Buffer
+	text := []byte(strings.Repeat("#", chunk))
+	deflate, err := flate.NewWriter(&packed, flate.BestSpeed)
+	if err == nil {
+		_, err = deflate.Write(text)
+	}
+	if err == nil {
+		err = deflate.Close()
+	}
+	w := zip.NewWriter(&out)
+	for i := 0; err == nil && n >= 2*chunk; i++ {
+		var f io.Writer
+		f, err = w.CreateRaw(&zip.FileHeader{Name: "data/" + strconv.Itoa(i), Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(text),
+			CompressedSize64: uint64(packed.Len()), UncompressedSize64: chunk})
+		if err == nil {
+			_, err = f.Write(packed.Bytes())
+		}
+		n -= chunk
+	}
+	if err == nil {
+		err = add(w, "handler.py", echo+strings.Repeat("#", n-len(echo)))
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err) // a buffer does not fail
+	}
+	return base64.StdEncoding.EncodeToString(out.Bytes())
 }

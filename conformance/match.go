@@ -56,14 +56,17 @@ func (m *matcher) differ(path string, want, got any) {
 
 func short(v any) string {
 	const most = 600
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(v) != nil {
 		return fmt.Sprint(v)
 	}
-	if len(b) > most {
-		return string(b[:most]) + "…"
+	s := strings.TrimSpace(b.String())
+	if len(s) > most {
+		return s[:most] + "…"
 	}
-	return string(b)
+	return s
 }
 
 // missing stands for a member that is not there.

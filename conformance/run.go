@@ -52,7 +52,7 @@ func (c *client) replay(t *testing.T, sc scenario, rec recording) []string {
 	own := *c
 	own.T = t
 	s := &session{client: &own, answers: map[string]any{}}
-	t.Cleanup(s.cleanUp)
+	defer s.cleanUp() // not t.Cleanup: the test's context has ended by then
 	sc.run(s)
 	m := newMatcher(!rec.before(2024), sc.kinds)
 	for _, label := range ordered(rec.Answers, s.answers) {

@@ -17,7 +17,13 @@ func runtimeScenarios() []scenario {
 				"Environment": params{"Variables": params{"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/environment_wrapper"}}}))
 		}})
 	}
-	return all
+	return append(all, scenario{id: "api::TestLambdaSnapStart::test_snapstart_update_function_configuration[python3.13]", run: func(s *session) {
+		name := "fn-" + uid()
+		s.note("create_function_response", s.common(name, "python3.13", echo, params{"Timeout": 5}))
+		s.note("update_function_response", s.ok("UpdateFunctionConfiguration",
+			params{"FunctionName": name, "SnapStart": params{"ApplyOn": "PublishedVersions"}}))
+		s.wait(name)
+	}})
 }
 
 const commonTests = "runtimes-common::TestLambdaRuntimesCommon::"

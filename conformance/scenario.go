@@ -48,12 +48,7 @@ func functionARN(name string) string {
 func zipped(name, text string) string {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
-	h := &zip.FileHeader{Name: name, Method: zip.Deflate}
-	h.SetMode(0o755)
-	f, err := w.CreateHeader(h)
-	if err == nil {
-		_, err = f.Write([]byte(text))
-	}
+	err := add(w, name, text)
 	if err == nil {
 		err = w.Close()
 	}
@@ -61,6 +56,18 @@ func zipped(name, text string) string {
 		panic(err) // a buffer does not fail
 	}
 	return base64.StdEncoding.EncodeToString(b.Bytes())
+}
+
+// add puts one executable file into a zip.
+func add(w *zip.Writer, name, text string) error {
+	h := &zip.FileHeader{Name: name, Method: zip.Deflate}
+	h.SetMode(0o755)
+	f, err := w.CreateHeader(h)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(text))
+	return err
 }
 
 // echo is the handler of most scenarios: it returns its event.

@@ -57,7 +57,9 @@ func tagLimits(s *session) {
 	s.note("create_function_invalid_tags", s.call("CreateFunction", with(valid(name), params{"Tags": numbered(maxTags + 1)})))
 	s.fixture(name, nil)
 	resource := params{"Resource": functionARN(name)}
-	tag := func(label string, tags params) { s.note(label, s.call("TagResource", with(resource, params{"Tags": tags}))) }
+	tag := func(label string, tags params) {
+		s.note(label, s.call("TagResource", with(resource, params{"Tags": tags})))
+	}
 	tag("tag_lambda_too_many_tags", numbered(maxTags+1))
 	tag("tag_response", numbered(maxTags))
 	s.note("list_tags_response", s.ok("ListTags", resource))

@@ -9,7 +9,7 @@ import (
 
 const (
 	me   AccountID = "123456789012"
-	here           = "us-east-1"
+	here string    = "us-east-1"
 )
 
 func TestParseRef(t *testing.T) {
