@@ -94,12 +94,16 @@ func (s *Server) runPreparations(ctx context.Context) {
 
 // work does one piece of work. What fails is left in the catalog, for the next look.
 func (s *Server) work(ctx context.Context, w catalog.Work) {
-	defer s.prepare.release(w)
+	var again bool
 	var err error
 	if w.Number == "" {
 		err = s.cfg.Catalog.Remove(ctx, w.ID)
 	} else {
-		err = s.prepareVersion(ctx, w)
+		again, err = s.prepareVersion(ctx, w)
+	}
+	s.prepare.release(w)
+	if again {
+		s.prepare.wake()
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "background work failed; it will be tried again", "account", w.Account, "function", w.Name,
@@ -107,18 +111,19 @@ func (s *Server) work(ctx context.Context, w catalog.Work) {
 	}
 }
 
-// prepareVersion makes a version ready and records the result.
-func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) error {
+// prepareVersion makes a version ready and records the result. again tells that the version is another one by now: its
+// own preparation could not be claimed while this ran.
+func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) (again bool, err error) {
 	v, ok := s.cfg.Catalog.Version(w.ID, w.Number)
 	if !ok {
-		return nil // deleted meanwhile
+		return false, nil // deleted meanwhile
 	}
 	limited, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
-	err := s.callPreparer(limited, &v.Version)
+	err = s.callPreparer(limited, &v.Version)
 	var refused *lambda.Error
 	if err != nil && !errors.As(err, &refused) {
-		return fmt.Errorf("prepare: %w", err)
+		return false, fmt.Errorf("prepare: %w", err)
 	}
 	var failure *catalog.Failure
 	if refused != nil {
@@ -126,12 +131,10 @@ func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) error {
 		s.log.WarnContext(ctx, "function cannot run", "account", w.Account, "function", w.Name, "version", w.Number, "reason", refused.Message)
 	}
 	if err := s.cfg.Catalog.Finish(ctx, w, v.ConfigID, failure); err != nil {
-		return fmt.Errorf("record the end of a preparation: %w", err)
+		return false, fmt.Errorf("record the end of a preparation: %w", err)
 	}
-	if now, ok := s.cfg.Catalog.Version(w.ID, w.Number); ok && now.ConfigID != v.ConfigID {
-		s.prepare.wake() // changed meanwhile: its work was not claimed while this ran
-	}
-	return nil
+	now, ok := s.cfg.Catalog.Version(w.ID, w.Number)
+	return ok && now.ConfigID != v.ConfigID, nil
 }
 
 // callPreparer turns a panic into an error: one bad upload must not end the server.
