@@ -1,0 +1,107 @@
+// Command bench measures a real Berth server against the floor: a bare net/http hello server, asked by the same load
+// generator in the same run. It prints JSON lines on standard output and a table on standard error.
+//
+// How it measures. Warm: closed loop, persistent connections, each request signed (Signature Version 4). The signature is
+// made once per slice of a few seconds and sent again with every request of the slice: the server verifies each of them in
+// full, and the generator leaves the processor to the server. Slices of floor and target alternate, and each figure is
+// the sum over the slices, so that noise of the machine hits both. Cold: an environment variable of the function is
+// changed before every call; no environment of the old configuration may serve the new one, so that each call needs a new
+// environment. Functions have 1,769 MB, which is one core: with less they would be measured at their processor limit.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	binary    string
+	slice     time.Duration
+	rounds    int
+	colds     int
+	functions int
+	only      string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == floorCommand {
+		if err := serveFloor(ctx, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.binary, "binary", "bin/berth", "the berth executable")
+	flags.DurationVar(&o.slice, "slice", 2*time.Second, "length of each slice of load")
+	flags.IntVar(&o.rounds, "rounds", 3, "slices of floor and of target for each figure")
+	flags.IntVar(&o.colds, "colds", 60, "cold starts of each language")
+	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
+	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, memory, sandbox, catalog (default: all)")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.functions < 0 {
+		return o, errors.New("slices, rounds and colds must be positive; no arguments are expected")
+	}
+	return o, nil
+}
+
+// run runs the chosen parts in turn.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	b := &bench{options: o, report: newReport(stdout), log: stderr}
+	if err := b.startFloor(ctx); err != nil {
+		return err
+	}
+	defer b.stopFloor()
+	parts := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"warm", b.withServer(b.warm)},
+		{"cold", b.withServer(b.cold)},
+		{"memory", b.withServer(b.memory)},
+		{"sandbox", b.sandboxes},
+		{"catalog", b.catalog},
+	}
+	ran := 0
+	for _, part := range parts {
+		if o.only != "" && !strings.Contains(","+o.only+",", ","+part.name+",") {
+			continue
+		}
+		ran++
+		fmt.Fprintf(stderr, "measuring: %s\n", part.name)
+		if err := part.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	if ran == 0 {
+		return fmt.Errorf("--only %q names none of the parts", o.only)
+	}
+	b.report.table(stderr)
+	return nil
+}

@@ -1,0 +1,7 @@
+import time
+
+
+def handler(event, context):
+    if "sleep" in event:
+        time.sleep(event["sleep"])
+    return "hello"
