@@ -88,33 +88,19 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 			return none, f, nil
 		}
 	}
-	resp, err := e.api.Invoke(e.limit.set(deadline), &runtimeapi.Event{
-		RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
-		ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload,
-	})
+	ctx, err := e.limited(deadline)
 	if err == nil {
-		return resp, judge(&resp), nil
-	}
-	f, err := e.interrupted(err)
-	return none, f, err
-}
-
-// interrupted says why the runtime gave no answer, and kills what is left of it.
-func (e *environment) interrupted(err error) (f *failure, _ error) {
-	late := e.limit.clear()
-	switch {
-	case e.ctx.Err() != nil:
-		return nil, ErrStopped
-	case late:
-		f = &failure{class: lambda.TimedOut, errorType: timeoutType}
-	case errors.Is(err, runtimeapi.ErrReset):
-		if f, err = e.exitFailure(); err != nil {
-			return nil, err
+		var resp runtimeapi.Response
+		resp, err = e.api.Invoke(ctx, &runtimeapi.Event{
+			RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
+			ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload,
+		})
+		if err == nil {
+			return resp, judge(&resp), nil
 		}
-	default:
-		return nil, err
 	}
-	return f, e.reset()
+	f, err := e.interrupted(e.limit.clear(), err)
+	return none, f, err
 }
 
 // waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it
@@ -124,12 +110,15 @@ func (e *environment) waitNext(deadline time.Time) (over bool) {
 	if deadline.Before(grace) {
 		grace = deadline
 	}
-	err := e.api.WaitNext(e.limit.set(grace))
+	ctx, err := e.limited(grace)
+	if err == nil {
+		err = e.api.WaitNext(ctx)
+	}
 	late := e.limit.clear()
 	switch {
 	case err == nil || e.ctx.Err() != nil:
 		return true
-	case late:
+	case late && !e.process.ended():
 		return false
 	}
 	e.restartLater()
@@ -138,7 +127,10 @@ func (e *environment) waitNext(deadline time.Time) (over bool) {
 
 // awaitNext keeps the turn for a runtime that goes on working after its answer, up to the function's time limit.
 func (e *environment) awaitNext(deadline time.Time) {
-	err := e.api.WaitNext(e.limit.set(deadline))
+	ctx, err := e.limited(deadline)
+	if err == nil {
+		err = e.api.WaitNext(ctx)
+	}
 	e.limit.clear()
 	if err != nil && e.ctx.Err() == nil {
 		e.restartLater()

@@ -20,11 +20,10 @@ var apiAddress = netip.MustParseAddrPort("169.254.100.1:9001")
 
 // Limits of one sandbox that do not come from the function's configuration.
 const (
-	mbPerCore   = 1769 // memory that comes with one core; developer guide
-	maxPIDs     = 1024 // processes and threads; developer guide, "execution processes/threads"
-	taskRoot    = "/var/task"
-	startLimit  = time.Minute      // for all before the runtime process; a large zip that comes from afar takes the most of it
-	readTimeout = 30 * time.Second // of one Runtime API request's head; the client is inside, but may be hostile
+	mbPerCore  = 1769 // memory that comes with one core; developer guide
+	maxPIDs    = 1024 // processes and threads; developer guide, "execution processes/threads"
+	taskRoot   = "/var/task"
+	startLimit = time.Minute // for all before the runtime process; a large zip that comes from afar takes the most of it
 )
 
 // startSteps make an environment, in this order; they are undone in the reverse order. Each undo is safe when its step
@@ -139,12 +138,13 @@ func (e *environment) closeOutput() {
 // openAPI serves the Runtime API over HTTP, for runtimes on frames as well: functions and wrappers may call it, and it
 // costs 25 µs.
 func (e *environment) openAPI(ctx context.Context) error {
-	e.api = e.w.newAPI(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
+	e.api = runtimeapi.New(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
 	listener, err := e.sandbox.Listen(ctx, apiAddress)
 	if err != nil {
 		return err
 	}
-	e.server = &http.Server{Handler: e.api, ReadHeaderTimeout: readTimeout, BaseContext: func(net.Listener) context.Context { return e.ctx }}
+	e.server = e.api.NewServer()
+	e.server.BaseContext = func(net.Listener) context.Context { return e.ctx }
 	e.w.live.Go(func() {
 		if err := e.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			e.log.Error("Runtime API stopped serving", "error", err)
@@ -167,7 +167,7 @@ func (e *environment) closeAPI() {
 func (e *environment) initPhase(context.Context) error {
 	began := time.Now()
 	e.out.initStart(began)
-	deadline := began.Add(lambda.InitTimeout)
+	deadline := began.Add(e.w.initLimit)
 	failure, err := e.boot(deadline)
 	if err != nil {
 		return err

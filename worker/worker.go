@@ -20,7 +20,6 @@ import (
 	"berth/code"
 	"berth/lambda"
 	"berth/logs"
-	"berth/runtimeapi"
 	"berth/runtimes"
 	"berth/sandbox"
 )
@@ -103,7 +102,8 @@ type Worker struct {
 	cfg      Config
 	log      *slog.Logger
 	registry registry
-	newAPI   func(runtimeapi.Config) runtimeAPI // tests put a stand-in here
+
+	initLimit time.Duration // lambda.InitTimeout, but in tests
 
 	base     context.Context // ends when the worker stops: everything stops with it
 	stopBase context.CancelFunc
@@ -131,8 +131,7 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{cfg: cfg, log: cfg.Log.With("worker", cfg.ID)}
-	w.newAPI = func(c runtimeapi.Config) runtimeAPI { return runtimeapi.New(c) }
+	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, log: cfg.Log.With("worker", cfg.ID)}
 	w.base, w.stopBase = context.WithCancel(context.Background())
 	w.registry.init()
 	return w, nil
