@@ -1,9 +1,15 @@
 // Package auth verifies who signed a request (AWS Signature Version 4).
+//
+// Only what the signature covers may be believed, also without TLS: the method, path, query, body, host and every X-Amz-*
+// header. A request with an X-Amz-* header outside the signature is refused, and so is an unsigned body.
 package auth
 
 import (
-	"errors"
+	"crypto/rand"
+	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"berth/lambda"
 )
@@ -17,7 +23,7 @@ type Keys interface {
 type Identity struct {
 	Account lambda.AccountID
 	KeyID   string // "" if unsigned (development mode only)
-	Region  string // of the credential scope; always the configured one
+	Region  string // always the configured one
 	Service string // of the credential scope: "lambda", "logs", …
 }
 
@@ -25,31 +31,90 @@ type Identity struct {
 type Config struct {
 	Keys     Keys
 	Region   string   // the only region that credentials may be scoped to
-	Services []string // the services that credentials may be scoped to; nil is {"lambda", "logs", "sts"}
+	Services []string // the services that credentials may be scoped to; nil is DefaultServices
 }
+
+// DefaultServices are the services whose credentials Berth takes.
+var DefaultServices = []string{"lambda", "logs", "sts"}
 
 // Verifier verifies SigV4 signatures. Safe for concurrent use.
-type Verifier struct{}
+type Verifier struct {
+	cfg  Config
+	keys keyCache
+}
 
 // NewVerifier returns a Verifier for cfg.
-func NewVerifier(cfg Config) *Verifier { return &Verifier{} }
+func NewVerifier(cfg Config) *Verifier {
+	if cfg.Services == nil {
+		cfg.Services = DefaultServices
+	}
+	return &Verifier{cfg: cfg}
+}
 
-// Verify returns who signed r. body is the request's whole body. Errors are *lambda.Error with AWS's codes and texts
-// (MissingAuthToken, IncompleteSignature, InvalidSignature, UnrecognizedClient).
+// Verify returns who signed r, by its Authorization header or its presigned query. body is the request's whole body.
+// It reads r as it came over the wire (RequestURI), so it may run after a mux.
+//
+// Errors are *lambda.Error with AWS's texts: MissingAuthToken (403) without any signature, IncompleteSignature (400) for
+// one that cannot be parsed, UnrecognizedClient (403) for an unknown key, InvalidSignature (403) for all the rest.
 func (v *Verifier) Verify(r *http.Request, body []byte) (Identity, error) {
-	return Identity{}, errors.New("not built yet")
+	sig, err := parse(r)
+	if err != nil {
+		return Identity{}, err
+	}
+	if err := v.checkScope(&sig); err != nil {
+		return Identity{}, err
+	}
+	if err := checkTime(&sig, time.Now()); err != nil {
+		return Identity{}, err
+	}
+	if err := checkSigned(r, &sig); err != nil {
+		return Identity{}, err
+	}
+	key, known := v.cfg.Keys.AccessKey(sig.keyID)
+	if !known {
+		return Identity{}, lambda.Errorf(lambda.UnrecognizedClient, "The security token included in the request is invalid.")
+	}
+	if err := v.checkSignature(r, &sig, key, body); err != nil {
+		return Identity{}, err
+	}
+	return Identity{Account: key.Account, KeyID: key.ID, Region: sig.region, Service: sig.service}, nil
 }
 
-// DevAuthenticator accepts every request: for development on a loopback address only.
-type DevAuthenticator struct{ region string }
-
-// NewDevAuthenticator returns an authenticator that takes any signature or none.
-func NewDevAuthenticator(region string) *DevAuthenticator { return &DevAuthenticator{region} }
-
-// Verify never fails: an access key id of twelve digits is the account, everything else account 123456789012.
-func (d *DevAuthenticator) Verify(r *http.Request, body []byte) (Identity, error) {
-	return Identity{}, nil
+func (v *Verifier) checkScope(sig *signature) error {
+	if sig.region != v.cfg.Region {
+		return lambda.Errorf(lambda.InvalidSignature, "Credential should be scoped to a valid region, not '%s'. This server is in '%s'.",
+			sig.region, v.cfg.Region)
+	}
+	if !slices.Contains(v.cfg.Services, sig.service) {
+		return lambda.Errorf(lambda.InvalidSignature, "Credential should be scoped to correct service: '%s'.", v.cfg.Services[0])
+	}
+	return nil
 }
+
+// Sizes of generated access keys, as AWS makes them.
+const (
+	keyIDPrefix  = "AKIA"
+	keyIDRandom  = 16 // base32 characters after the prefix: 80 random bits
+	secretLength = 40 // base64 characters: 240 random bits
+)
+
+const (
+	base32Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+)
 
 // NewKey makes a fresh access key for an account from the system's random source.
-func NewKey(account lambda.AccountID) (lambda.AccessKey, error) { return lambda.AccessKey{}, nil }
+func NewKey(account lambda.AccountID) (lambda.AccessKey, error) {
+	var random [keyIDRandom + secretLength]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return lambda.AccessKey{}, fmt.Errorf("make an access key: %w", err)
+	}
+	id, secret := random[:keyIDRandom], random[keyIDRandom:]
+	for i, b := range id {
+		id[i] = base32Digits[b%32]
+	}
+	for i, b := range secret {
+		secret[i] = base64Digits[b%64]
+	}
+	return lambda.AccessKey{ID: keyIDPrefix + string(id), Secret: string(secret), Account: account}, nil
+}
