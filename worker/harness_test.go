@@ -1,9 +1,14 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +20,7 @@ import (
 	"berth/logs"
 	"berth/runtimes"
 	"berth/sandbox"
+	"berth/store"
 )
 
 // harness is a worker with stand-ins all around it.
@@ -40,7 +46,7 @@ func newHarness(t testing.TB, main program, change ...func(*Config, *standinDriv
 		},
 	}
 	cfg := Config{
-		ID: "w1", Driver: h.driver, Runtimes: h.set, Code: standinCode{t.TempDir()}, Logs: h.sink,
+		ID: "w1", Driver: h.driver, Runtimes: h.set, Code: newCache(t), Logs: h.sink,
 		Owners: func(lambda.ManagerID) Owner { return h.owner }, MemoryBytes: 1 << 40, IdleFreeze: -1,
 	}
 	if testing.Verbose() {
@@ -74,10 +80,31 @@ func newHarness(t testing.TB, main program, change ...func(*Config, *standinDriv
 	return h
 }
 
+// The code that functions of stand-in runtimes have, and the code without a bootstrap.
+var (
+	stored    = blobs{}
+	withBoot  lambda.CodeDigest
+	plainCode lambda.CodeDigest
+	storeOnce sync.Once
+)
+
+func newCache(t testing.TB) *code.Cache {
+	t.Helper()
+	storeOnce.Do(func() {
+		plainCode = stored.add(t, map[string]string{"h.py": "handler = 1"})
+		withBoot = stored.add(t, map[string]string{"bootstrap": "#!"})
+	})
+	cache, err := code.NewCache(code.CacheConfig{Dir: t.TempDir(), Blobs: stored})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cache
+}
+
 func testVersion() *lambda.Version {
 	return &lambda.Version{
 		Account: "000000000001", Region: "us-east-1", Function: "hello", Number: lambda.Latest, ConfigID: "c1",
-		State: lambda.Active, Code: "d1", Runtime: "python3.11", Handler: "h.handler", MemoryMB: 128,
+		State: lambda.Active, Code: plainCode, Runtime: "python3.11", Handler: "h.handler", MemoryMB: 128,
 		Timeout: 3 * time.Second, EphemeralMB: 512,
 	}
 }
@@ -134,10 +161,36 @@ func (s standinRuntimes) Find(name string) (*runtimes.Runtime, error) {
 	return nil, lambda.Errorf(lambda.InvalidRuntime, "%s is not installed", name)
 }
 
-type standinCode struct{ dir string }
+// blobs is a store.Blobs that holds zips by digest.
+type blobs map[lambda.CodeDigest][]byte
 
-func (c standinCode) Tree(context.Context, lambda.CodeDigest) (*code.Tree, error) {
-	return &code.Tree{Path: c.dir}, nil
+func (b blobs) Open(_ context.Context, d lambda.CodeDigest) (io.ReadCloser, error) {
+	if zip := b[d]; zip != nil {
+		return io.NopCloser(bytes.NewReader(zip)), nil
+	}
+	return nil, store.ErrNotFound
+}
+
+func (blobs) Put(context.Context, io.Reader) (lambda.CodeDigest, int64, error) { panic("not used") }
+func (blobs) Delete(context.Context, lambda.CodeDigest) error                  { panic("not used") }
+func (blobs) List(context.Context, func(store.BlobInfo) error) error           { panic("not used") }
+
+// add stores a zip of files and returns its digest.
+func (b blobs) add(t testing.TB, files map[string]string) lambda.CodeDigest {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	zip, err := code.Zip(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := lambda.CodeDigest(fmt.Sprintf("%x", sha256.Sum256(zip)))
+	b[digest] = zip
+	return digest
 }
 
 // standinOwner notes what it is told.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"berth/lambda"
@@ -28,14 +29,16 @@ const memoryAge = 250 * time.Millisecond
 func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
 	e := w.registry.find(res.Environment)
 	if e == nil {
-		return nil, fmt.Errorf("%w: %s", ErrUnknownEnvironment, res.Environment)
+		return nil, w.unknown(res.Environment)
 	}
 	if err := ctx.Err(); err != nil {
 		e.release()
 		return nil, err
 	}
 	waiting, err := e.claim(&res, time.Now())
-	if err != nil {
+	if errors.Is(err, ErrUnknownEnvironment) {
+		return nil, w.unknown(res.Environment)
+	} else if err != nil {
 		return nil, err
 	}
 	if waiting {
@@ -45,6 +48,14 @@ func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda
 		}
 	}
 	return e.run(inv)
+}
+
+// unknown says why there is no such environment (any more).
+func (w *Worker) unknown(id lambda.EnvironmentID) error {
+	if err := w.failures.find(id); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrUnknownEnvironment, id)
 }
 
 // run has the turn for one invocation.
@@ -206,7 +217,11 @@ func judge(resp *runtimeapi.Response) *failure {
 	case resp.TooLarge:
 		return &failure{class: lambda.TooLarge, errorType: "Function.ResponseSizeTooLarge"}
 	case resp.IsError:
-		return &failure{class: lambda.HandlerErr, errorType: resp.ErrorType, payload: resp.Payload}
+		f := &failure{class: lambda.HandlerErr, errorType: resp.ErrorType, payload: resp.Payload}
+		if len(f.payload) == 0 { // an error must have a body; the type alone is better than nothing
+			f.payload = fmt.Appendf(nil, `{"errorType":%s}`, strconv.Quote(resp.ErrorType))
+		}
+		return f
 	}
 	return nil
 }

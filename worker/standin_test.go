@@ -266,4 +266,3 @@ func serve(handler func(p *standinProcess, payload string) (kind byte, body stri
 
 // echo answers with the event.
 func echo(_ *standinProcess, payload string) (byte, string) { return 'R', payload }
-

@@ -38,7 +38,8 @@ var (
 
 // Owner is told what becomes of the environments it owns. Calls are quick and never block on the worker.
 type Owner interface {
-	// EnvironmentIdle: the invocation is over and the environment can take another.
+	// EnvironmentIdle: the invocation is over, or the reservation was given back, and the environment can take another. If it
+	// is ended at the same moment this may come after EnvironmentGone; then it means nothing.
 	EnvironmentIdle(lambda.EnvironmentID)
 	// EnvironmentGone: it ended (crash, failed start, End) and its resources are free. Called exactly once per environment.
 	EnvironmentGone(lambda.EnvironmentID)
@@ -102,6 +103,7 @@ type Worker struct {
 	cfg      Config
 	log      *slog.Logger
 	registry registry
+	failures failures
 
 	initLimit time.Duration // lambda.InitTimeout, but in tests
 
@@ -137,9 +139,9 @@ func New(cfg Config) (*Worker, error) {
 	return w, nil
 }
 
-// Run freezes what is idle until ctx ends. Then it ends every environment, running ones too, and returns when all are gone.
+// Run looks after the environments until ctx ends (tend). Then it ends every environment, running ones too, and returns when all are gone.
 func (w *Worker) Run(ctx context.Context) error {
-	w.freezeIdle(ctx)
+	w.tend(ctx)
 
 	w.mu.Lock()
 	w.stopping = true
@@ -162,6 +164,9 @@ var environmentID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 // Start admits a new environment and returns at once: sandbox, code and init follow in the background, and the owner hears
 // of the end. The environment is reserved until Invoke, Release or End. Errors: ErrNoCapacity, ErrStopped.
 func (w *Worker) Start(_ context.Context, req StartRequest) error {
+	if req.Version == nil {
+		return errors.New("worker: a StartRequest needs a Version")
+	}
 	if !environmentID.MatchString(string(req.Environment)) {
 		return fmt.Errorf("worker: environment id %q: expected 1–64 of a–z, 0–9 and -", req.Environment)
 	}
