@@ -1,0 +1,6 @@
+//go:build linux
+
+package namespace
+
+func probeMain()  {}
+func daemonMain() {}
