@@ -20,15 +20,15 @@ type API struct {
 
 	mu      sync.Mutex
 	closed  bool
-	gen     uint64        // counts resets: what an earlier process left under way is recognised by it
-	phase   phase         //
-	changed chan struct{} // closed and forgotten at the next change of phase; nil when nobody waits
-	initErr *InitError    // in phase failed
-	event   *Event        // from running until the next event is asked for
-	waiting bool          // an Invoke waits for a result
-	poll    *poll         // an HTTP request waits for an event
-	conn    *frameConn    // the frames face, while it is connected
-	scratch []byte        // where the one answer that is being received grows
+	gen     uint64     // counts resets: what an earlier process left under way is recognised by it
+	phase   phase      //
+	changed *change    // told and forgotten at the next change of phase; nil when nobody waits
+	initErr *InitError // in phase failed
+	event   *Event     // from running until the next event is asked for
+	waiting bool       // an Invoke waits for a result
+	poll    *poll      // an HTTP request waits for an event
+	conn    *frameConn // the frames face, while it is connected
+	scratch []byte     // where the one answer that is being received grows
 }
 
 // New makes an API whose runtime has not started.

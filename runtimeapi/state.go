@@ -32,6 +32,14 @@ type poll struct {
 	before phase       // where the runtime stood before it asked
 }
 
+// change is what those who await another phase are told. It carries the phase, because that may be over before they run:
+// a runtime that reports an init error ends at once, and is reset.
+type change struct {
+	done    chan struct{} // closed when the rest is valid
+	to      phase
+	initErr *InitError
+}
+
 // WaitReady returns nil when the runtime has asked for its first event since New or the last Reset. Errors: *InitError when
 // the runtime reported that it cannot start, ErrReset, or ctx's error.
 func (a *API) WaitReady(ctx context.Context) error {
@@ -61,14 +69,20 @@ func (a *API) await(ctx context.Context, suits func(phase) bool) error {
 			return nil
 		}
 		if a.changed == nil {
-			a.changed = make(chan struct{})
+			a.changed = &change{done: make(chan struct{})}
 		}
-		changed := a.changed
+		next := a.changed
 		a.mu.Unlock()
 		select {
-		case <-changed:
+		case <-next.done:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		switch {
+		case next.to == failed:
+			return next.initErr
+		case suits(next.to):
+			return nil
 		}
 		a.mu.Lock()
 	}
@@ -78,7 +92,8 @@ func (a *API) await(ctx context.Context, suits func(phase) bool) error {
 func (a *API) enter(p phase) {
 	a.phase = p
 	if a.changed != nil {
-		close(a.changed)
+		a.changed.to, a.changed.initErr = p, a.initErr
+		close(a.changed.done)
 		a.changed = nil
 	}
 }
