@@ -38,21 +38,35 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, account lambda.Accou
 	ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
 	defer cancel()
 	answer, err := a.call(ctx, strings.TrimPrefix(r.Header.Get("X-Amz-Target"), targetPrefix), account, body)
-	status := http.StatusOK
 	if err != nil {
 		var known *apiError
 		if !errors.As(err, &known) {
 			known = a.translate(err)
 		}
-		status, answer = known.status(), known
-		w.Header().Set("X-Amzn-Errortype", known.Type)
+		writeError(w, known.status(), known)
+		return
 	}
-	out, err := json.Marshal(answer)
-	if err != nil { // our own types: cannot be
-		status, out = http.StatusInternalServerError, []byte(`{"__type":"InternalFailure"}`)
-	}
-	if answer == nil {
-		out = nil
+	write(w, http.StatusOK, answer)
+}
+
+// Refuse answers a call that is not to be served: nobody's, or too large.
+func (a *API) Refuse(w http.ResponseWriter, e *lambda.Error) {
+	writeError(w, http.StatusBadRequest, &apiError{string(e.Code), e.Message})
+}
+
+func writeError(w http.ResponseWriter, status int, e *apiError) {
+	w.Header().Set("X-Amzn-Errortype", e.Type)
+	write(w, status, e)
+}
+
+// write answers with a document; a nil one is an empty body.
+func write(w http.ResponseWriter, status int, answer any) {
+	var out []byte
+	if answer != nil {
+		var err error
+		if out, err = json.Marshal(answer); err != nil { // our own types: cannot be
+			status, out = http.StatusInternalServerError, []byte(`{"__type":"InternalFailure"}`)
+		}
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.WriteHeader(status)

@@ -13,8 +13,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"berth/apiserver"
-	"berth/auth"
 	"berth/catalog"
 	"berth/code"
 	"berth/frontend"
@@ -23,7 +21,6 @@ import (
 	"berth/manager"
 	"berth/runtimes"
 	"berth/sandbox"
-	"berth/sandbox/guard"
 	"berth/sandbox/namespace"
 	"berth/store/jetstream"
 	"berth/worker"
@@ -105,7 +102,7 @@ func start(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
-	server, err := newServer(cfg, engine, cat, logStore, set, roles)
+	server, err := newServer(cfg, engine.Blobs(), cat, logStore, set, roles)
 	if err != nil {
 		return err
 	}
@@ -169,16 +166,15 @@ func newDriver(ctx context.Context, cfg Config, l *lifecycle, data *dataDir) (sa
 	if err != nil {
 		return nil, err
 	}
-	guarded := guard.New(driver, guard.Config{})
-	l.onStop("sandbox driver", func(context.Context) error { return guarded.Close() })
-	swept, err := guarded.Sweep(ctx)
+	l.onStop("sandbox driver", func(context.Context) error { return driver.Close() })
+	swept, err := driver.Sweep(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("removing what an earlier server left behind: %w", err)
 	}
 	if swept > 0 {
 		cfg.Log.Info("removed what an earlier server left behind", "sandboxes", swept)
 	}
-	return guarded, nil
+	return driver, nil
 }
 
 func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, error) {
@@ -187,52 +183,6 @@ func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, er
 		return "", err
 	}
 	return r.Version, nil
-}
-
-// server is the HTTP face.
-type server struct {
-	api  *apiserver.Server
-	logs http.Handler
-}
-
-func newServer(cfg Config, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set, r *roles) (*server, error) {
-	authenticate := authenticator(cfg, cat)
-	api, err := apiserver.New(apiserver.Config{
-		Catalog: cat, Blobs: engine.Blobs(), Invoker: r.frontend, Preparer: r.worker,
-		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
-		RuntimeVersion: func(name string) lambda.RuntimeVersionID {
-			version, err := runtimeVersion(set, name)
-			if err != nil {
-				return ""
-			}
-			return version
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &server{api: api, logs: logStore.API(authenticate)}, nil
-}
-
-// authenticator returns who may call: holders of a known key, or everybody in development mode.
-func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte) (lambda.AccountID, error) {
-	verify := auth.NewVerifier(auth.Config{Keys: cat, Region: cfg.Region}).Verify
-	if cfg.DevCredentials {
-		verify = auth.NewDevAuthenticator(cfg.Region).Verify
-	}
-	return func(r *http.Request, body []byte) (lambda.AccountID, error) {
-		identity, err := verify(r, body)
-		return identity.Account, err
-	}
-}
-
-// ServeHTTP tells the two protocols on the port apart: CloudWatch Logs names its operation in a header.
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("X-Amz-Target") != "" && r.URL.Path == "/" {
-		s.logs.ServeHTTP(w, r)
-		return
-	}
-	s.api.ServeHTTP(w, r)
 }
 
 // serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end.

@@ -57,7 +57,7 @@ func (s *single) Worker(id lambda.WorkerID) (manager.Worker, bool) { return s.wo
 // Candidates describes the one worker.
 func (s *single) Candidates(*lambda.Version) []placement.Worker {
 	stats := s.worker.Stats()
-	return []placement.Worker{{ID: s.workerID, FreeBytes: stats.CapacityBytes - stats.UsedBytes}}
+	return []placement.Worker{{ID: s.workerID, FreeBytes: stats.MemoryLimit - stats.MemoryUsed}}
 }
 
 // reachable: there is no other manager.

@@ -44,24 +44,13 @@ type environment struct {
 	tree     *code.Tree
 	sandbox  sandbox.Sandbox
 	server   *http.Server
-	api      runtimeAPI
+	api      *runtimeapi.API
 	out      *output
 	process  *process      // nil when there is none: never started, or ended and cleaned up
 	limit    *limit        // the one time limit that is running
 	initTime time.Duration // of a good init phase, else 0
 	used     bool          // an invocation has been concluded
 	memory   memoryMeter
-}
-
-// runtimeAPI is *runtimeapi.API as an environment uses it.
-type runtimeAPI interface {
-	http.Handler
-	connServer
-	WaitReady(ctx context.Context) error
-	Invoke(ctx context.Context, ev *runtimeapi.Event) (runtimeapi.Response, error)
-	WaitNext(ctx context.Context) error
-	Reset()
-	Close()
 }
 
 func newEnvironment(w *Worker, req lambda.StartRequest, owner Owner) *environment {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"berth/lambda"
@@ -28,14 +29,16 @@ const memoryAge = 250 * time.Millisecond
 func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
 	e := w.registry.find(res.Environment)
 	if e == nil {
-		return nil, fmt.Errorf("%w: %s", lambda.ErrUnknownEnvironment, res.Environment)
+		return nil, w.unknown(res.Environment)
 	}
 	if err := ctx.Err(); err != nil {
 		e.release()
 		return nil, err
 	}
 	waiting, err := e.claim(&res, time.Now())
-	if err != nil {
+	if errors.Is(err, lambda.ErrUnknownEnvironment) {
+		return nil, w.unknown(res.Environment)
+	} else if err != nil {
 		return nil, err
 	}
 	if waiting {
@@ -45,6 +48,14 @@ func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda
 		}
 	}
 	return e.run(inv)
+}
+
+// unknown says why there is no such environment (any more).
+func (w *Worker) unknown(id lambda.EnvironmentID) error {
+	if err := w.failures.find(id); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", lambda.ErrUnknownEnvironment, id)
 }
 
 // run has the turn for one invocation.
@@ -88,33 +99,19 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 			return none, f, nil
 		}
 	}
-	resp, err := e.api.Invoke(e.limit.set(deadline), &runtimeapi.Event{
-		RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
-		ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload,
-	})
+	ctx, err := e.limited(deadline)
 	if err == nil {
-		return resp, judge(&resp), nil
-	}
-	f, err := e.interrupted(err)
-	return none, f, err
-}
-
-// interrupted says why the runtime gave no answer, and kills what is left of it.
-func (e *environment) interrupted(err error) (f *failure, _ error) {
-	late := e.limit.clear()
-	switch {
-	case e.ctx.Err() != nil:
-		return nil, ErrStopped
-	case late:
-		f = &failure{class: lambda.TimedOut, errorType: timeoutType}
-	case errors.Is(err, runtimeapi.ErrReset):
-		if f, err = e.exitFailure(); err != nil {
-			return nil, err
+		var resp runtimeapi.Response
+		resp, err = e.api.Invoke(ctx, &runtimeapi.Event{
+			RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
+			ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload,
+		})
+		if err == nil {
+			return resp, judge(&resp), nil
 		}
-	default:
-		return nil, err
 	}
-	return f, e.reset()
+	f, err := e.interrupted(e.limit.clear(), err)
+	return none, f, err
 }
 
 // waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it
@@ -124,12 +121,15 @@ func (e *environment) waitNext(deadline time.Time) (over bool) {
 	if deadline.Before(grace) {
 		grace = deadline
 	}
-	err := e.api.WaitNext(e.limit.set(grace))
+	ctx, err := e.limited(grace)
+	if err == nil {
+		err = e.api.WaitNext(ctx)
+	}
 	late := e.limit.clear()
 	switch {
 	case err == nil || e.ctx.Err() != nil:
 		return true
-	case late:
+	case late && !e.process.ended():
 		return false
 	}
 	e.restartLater()
@@ -138,7 +138,10 @@ func (e *environment) waitNext(deadline time.Time) (over bool) {
 
 // awaitNext keeps the turn for a runtime that goes on working after its answer, up to the function's time limit.
 func (e *environment) awaitNext(deadline time.Time) {
-	err := e.api.WaitNext(e.limit.set(deadline))
+	ctx, err := e.limited(deadline)
+	if err == nil {
+		err = e.api.WaitNext(ctx)
+	}
 	e.limit.clear()
 	if err != nil && e.ctx.Err() == nil {
 		e.restartLater()
@@ -214,7 +217,11 @@ func judge(resp *runtimeapi.Response) *failure {
 	case resp.TooLarge:
 		return &failure{class: lambda.TooLarge, errorType: "Function.ResponseSizeTooLarge"}
 	case resp.IsError:
-		return &failure{class: lambda.HandlerErr, errorType: resp.ErrorType, payload: resp.Payload}
+		f := &failure{class: lambda.HandlerErr, errorType: resp.ErrorType, payload: resp.Payload}
+		if len(f.payload) == 0 { // an error must have a body; the type alone is better than nothing
+			f.payload = fmt.Appendf(nil, `{"errorType":%s}`, strconv.Quote(resp.ErrorType))
+		}
+		return f
 	}
 	return nil
 }

@@ -40,15 +40,23 @@ func (l *limit) set(at time.Time) context.Context {
 	return l.ctx
 }
 
-// clear stops the limit and reports whether it was reached.
+// clear stops the limit and reports whether its time had come.
 func (l *limit) clear() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.timer != nil {
 		l.timer.Stop()
 	}
+	late := !l.at.IsZero() && !time.Now().Before(l.at)
 	l.at = time.Time{}
-	return l.ctx.Err() != nil && l.parent.Err() == nil
+	return late
+}
+
+// interrupt ends the context of the limit that is set, before its time.
+func (l *limit) interrupt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancel()
 }
 
 // fire may come late, when the limit was moved meanwhile: then the timer fires again.

@@ -172,6 +172,15 @@ func (s *logStream) flush() {
 	}
 }
 
+// passOn flushes what has been waiting since the given time.
+func (s *logStream) passOn(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) > 0 && !s.pending[0].Time.After(since) {
+		s.flush()
+	}
+}
+
 // begin opens an invocation's part of the log.
 func (s *logStream) begin(now time.Time, requestID string, want bool) {
 	s.mu.Lock()

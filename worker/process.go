@@ -11,11 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"berth/lambda"
 	"berth/runtimeapi"
-	"berth/runtimes"
 	"berth/sandbox"
 )
 
@@ -25,10 +22,8 @@ const wrapperVariable = "AWS_LAMBDA_EXEC_WRAPPER"
 // exitGrace is how long a runtime that closed its frames socket may take to end by itself, so that its exit status is its own.
 const exitGrace = time.Second
 
-// connServer is the frames face of a Runtime API.
-type connServer interface {
-	ServeConn(ctx context.Context, c net.Conn) error
-}
+// lastWords is how long after its end a runtime's socket may take to be read to the end.
+const lastWords = 50 * time.Millisecond
 
 // process is one running runtime.
 type process struct {
@@ -63,7 +58,10 @@ func (e *environment) boot(deadline time.Time) (*failure, error) {
 		return nil, err
 	}
 	e.process = p
-	err = e.api.WaitReady(e.limit.set(deadline))
+	ctx, err := e.limited(deadline)
+	if err == nil {
+		err = e.api.WaitReady(ctx)
+	}
 	late := e.limit.clear()
 
 	var reported *runtimeapi.InitError
@@ -74,13 +72,35 @@ func (e *environment) boot(deadline time.Time) (*failure, error) {
 	case e.ctx.Err() != nil:
 		return nil, ErrStopped
 	case errors.As(err, &reported):
-		f = &failure{class: lambda.InitErr, errorType: reported.ErrorType, payload: reported.Payload}
-	case late:
-		f = &failure{class: lambda.TimedOut, errorType: timeoutType}
-	case errors.Is(err, runtimeapi.ErrReset):
+		f = judge(&runtimeapi.Response{IsError: true, ErrorType: reported.ErrorType, Payload: reported.Payload})
+		f.class = lambda.InitErr
+	default:
+		return e.interrupted(late, err)
+	}
+	return f, e.reset()
+}
+
+// limited sets the time limit of one wait for the runtime. If the process has ended already, the wait would be in vain:
+// the Runtime API was told before and will not say so again. Ending later interrupts the wait (attend).
+func (e *environment) limited(deadline time.Time) (context.Context, error) {
+	ctx := e.limit.set(deadline)
+	if e.process.ended() {
+		return ctx, runtimeapi.ErrReset
+	}
+	return ctx, nil
+}
+
+// interrupted says why a wait for the runtime ended with err, and kills what is left of the runtime.
+func (e *environment) interrupted(late bool, err error) (f *failure, _ error) {
+	switch {
+	case e.ctx.Err() != nil:
+		return nil, ErrStopped
+	case e.process.ended() || errors.Is(err, runtimeapi.ErrReset):
 		if f, err = e.exitFailure(); err != nil {
 			return nil, err
 		}
+	case late:
+		f = &failure{class: lambda.TimedOut, errorType: timeoutType}
 	default:
 		return nil, err
 	}
@@ -104,25 +124,26 @@ func (e *environment) checkEntrypoint() *failure {
 // launch starts the runtime process and the goroutine that sees it end.
 func (e *environment) launch() (*process, error) {
 	cmd := e.command()
-	ours, theirs, err := e.framesPair()
-	if err != nil {
-		return nil, err
-	}
-	if theirs != nil {
+	var conn net.Conn
+	if e.runtime.Frames {
+		ours, theirs, err := runtimeapi.SocketPair()
+		if err != nil {
+			return nil, err
+		}
 		defer theirs.Close()
-		cmd.Extra = []*os.File{theirs}
+		conn, cmd.Extra = ours, []*os.File{theirs} // becomes runtimes.FrameFD
 	}
 	ctx, cancel := sandboxContext()
 	defer cancel()
 	proc, err := e.sandbox.Exec(ctx, cmd)
 	if err != nil {
-		if ours != nil {
-			ours.Close()
+		if conn != nil {
+			conn.Close()
 		}
 		return nil, err
 	}
 	p := &process{Process: proc, told: make(chan struct{})}
-	e.w.live.Go(func() { e.attend(p, ours) })
+	e.w.live.Go(func() { e.attend(p, conn) })
 	return p, nil
 }
 
@@ -146,38 +167,34 @@ func (e *environment) command() sandbox.Command {
 	}
 }
 
-// framesPair makes the socket pair of a frames runtime: our end, and the one that becomes descriptor FrameFD.
-func (e *environment) framesPair() (net.Conn, *os.File, error) {
-	if !e.runtime.Frames {
-		return nil, nil, nil
-	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("socketpair: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "frames"), os.NewFile(uintptr(fds[1]), fmt.Sprintf("frames, fd %d inside", runtimes.FrameFD))
-	conn, err := net.FileConn(ours) // duplicates
-	ours.Close()
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("frames socket: %w", err)
-	}
-	return conn, theirs, nil
-}
-
 // attend serves the frames of p, if it speaks them, sees p end, and tells the Runtime API so.
 func (e *environment) attend(p *process, conn net.Conn) {
 	defer close(p.told)
-	defer e.api.Reset()
-	if conn != nil {
-		err := e.api.ServeConn(e.ctx, conn)
-		conn.Close()
-		if !p.endsWithin(exitGrace) {
-			e.log.Warn("runtime closed its channel and lives on; it is killed", "error", err)
+	defer e.limit.interrupt() // for a wait that began after the Reset below
+	if conn == nil {
+		<-p.Done() // bounded by the environment's life: ending it destroys the sandbox
+		e.api.Reset()
+		return
+	}
+	served := make(chan error, 1)
+	e.w.live.Go(func() { served <- e.api.ServeConn(e.ctx, conn) })
+	select {
+	case <-p.Done():
+		select {
+		case <-served: // having read the process's last words, maybe an answer
+		case <-time.After(lastWords): // the socket lives on in a process that it left behind
+			e.api.Reset()
+			<-served
+		}
+	case err := <-served:
+		if errors.Is(err, runtimeapi.ErrProtocol) || !p.endsWithin(exitGrace) {
+			e.log.Info("runtime broke or closed its channel and lives on; it is killed", "error", err)
 			p.Signal(syscall.SIGKILL)
 		}
+		<-p.Done()
 	}
-	<-p.Done() // bounded by the environment's life: ending it destroys the sandbox
+	e.api.Reset()
+	conn.Close()
 }
 
 func (p *process) endsWithin(d time.Duration) bool {

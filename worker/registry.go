@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"sync"
+	"time"
 
 	"berth/lambda"
 )
@@ -75,4 +76,42 @@ func (r *registry) all() iter.Seq[*environment] {
 			}
 		}
 	}
+}
+
+// failureKept is how long the reason of a failed start waits for the invocation that the environment was started for.
+const failureKept = 10 * time.Second
+
+// failures remembers why environments could not be started: a start may fail before its invocation arrives.
+type failures struct {
+	mu    sync.Mutex
+	queue []startFailure // oldest first
+}
+
+type startFailure struct {
+	id  lambda.EnvironmentID
+	err error
+	at  time.Time
+}
+
+func (f *failures) add(id lambda.EnvironmentID, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	old := 0
+	for old < len(f.queue) && (now.Sub(f.queue[old].at) > failureKept || len(f.queue)-old >= 1000) {
+		old++
+	}
+	f.queue = append(f.queue[old:], startFailure{id, err, now})
+}
+
+// find returns nil if nothing is known of id.
+func (f *failures) find(id lambda.EnvironmentID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.queue {
+		if f.queue[i].id == id {
+			return f.queue[i].err
+		}
+	}
+	return nil
 }

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"berth/lambda"
 	"berth/runtimeapi"
@@ -20,11 +23,11 @@ var apiAddress = netip.MustParseAddrPort("169.254.100.1:9001")
 
 // Limits of one sandbox that do not come from the function's configuration.
 const (
-	mbPerCore   = 1769 // memory that comes with one core; developer guide
-	maxPIDs     = 1024 // processes and threads; developer guide, "execution processes/threads"
-	taskRoot    = "/var/task"
-	startLimit  = time.Minute      // for all before the runtime process; a large zip that comes from afar takes the most of it
-	readTimeout = 30 * time.Second // of one Runtime API request's head; the client is inside, but may be hostile
+	mbPerCore         = 1769 // memory that comes with one core; developer guide
+	maxAPIConnections = 32   // to the Runtime API of one environment, open at the same time; clients need one or two
+	maxPIDs           = 1024 // processes and threads; developer guide, "execution processes/threads"
+	taskRoot          = "/var/task"
+	startLimit        = time.Minute // for all before the runtime process; a large zip that comes from afar takes the most of it
 )
 
 // startSteps make an environment, in this order; they are undone in the reverse order. Each undo is safe when its step
@@ -70,15 +73,23 @@ func (e *environment) startFailed(step string, err error) {
 	}
 	var known *lambda.Error
 	if !errors.As(err, &known) {
-		err = fmt.Errorf("%w (%s: %w)", lambda.Errorf(lambda.ServiceFailure, "the function's environment could not be started"), step, err)
+		known = lambda.Errorf(lambda.ServiceFailure, "the function's environment could not be started; the server's log says why")
+		if errors.Is(err, sandbox.ErrUnsupported) { // says what the host lacks
+			known.Message = "the function's environment could not be started: " + err.Error()
+		}
+		err = fmt.Errorf("%w (%s: %w)", known, step, err)
 	}
 	e.failed(err)
 	close(e.started)
+	e.w.failures.add(e.id, err)
 	e.takeApart()
 }
 
 func (e *environment) findRuntime(context.Context) (err error) {
 	e.runtime, err = e.w.cfg.Runtimes.Find(e.version.Runtime)
+	if err == nil && e.key.Runtime != "" && e.key.Runtime != e.runtime.Version {
+		err = fmt.Errorf("this worker has version %s of %s, the environment was to have %s", e.runtime.Version, e.runtime.Name, e.key.Runtime)
+	}
 	return err
 }
 
@@ -139,12 +150,15 @@ func (e *environment) closeOutput() {
 // openAPI serves the Runtime API over HTTP, for runtimes on frames as well: functions and wrappers may call it, and it
 // costs 25 µs.
 func (e *environment) openAPI(ctx context.Context) error {
-	e.api = e.w.newAPI(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
+	e.api = runtimeapi.New(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
 	listener, err := e.sandbox.Listen(ctx, apiAddress)
 	if err != nil {
 		return err
 	}
-	e.server = &http.Server{Handler: e.api, ReadHeaderTimeout: readTimeout, BaseContext: func(net.Listener) context.Context { return e.ctx }}
+	listener = netutil.LimitListener(listener, maxAPIConnections)
+	e.server = e.api.NewServer()
+	e.server.ErrorLog = slog.NewLogLogger(e.log.Handler(), slog.LevelDebug) // what a function does wrong is its own affair
+	e.server.BaseContext = func(net.Listener) context.Context { return e.ctx }
 	e.w.live.Go(func() {
 		if err := e.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			e.log.Error("Runtime API stopped serving", "error", err)
@@ -167,7 +181,7 @@ func (e *environment) closeAPI() {
 func (e *environment) initPhase(context.Context) error {
 	began := time.Now()
 	e.out.initStart(began)
-	deadline := began.Add(lambda.InitTimeout)
+	deadline := began.Add(e.w.initLimit)
 	failure, err := e.boot(deadline)
 	if err != nil {
 		return err

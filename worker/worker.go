@@ -20,7 +20,6 @@ import (
 	"berth/code"
 	"berth/lambda"
 	"berth/logs"
-	"berth/runtimeapi"
 	"berth/runtimes"
 	"berth/sandbox"
 )
@@ -35,7 +34,8 @@ var (
 
 // Owner is told what becomes of the environments it owns. Calls are quick and never block on the worker.
 type Owner interface {
-	// EnvironmentIdle: the invocation is over and the environment can take another.
+	// EnvironmentIdle: the invocation is over, or the reservation was given back, and the environment can take another. If it
+	// is ended at the same moment this may come after EnvironmentGone; then it means nothing.
 	EnvironmentIdle(lambda.EnvironmentID)
 	// EnvironmentGone: it ended (crash, failed start, End) and its resources are free. Called exactly once per environment.
 	EnvironmentGone(lambda.EnvironmentID)
@@ -91,7 +91,9 @@ type Worker struct {
 	cfg      Config
 	log      *slog.Logger
 	registry registry
-	newAPI   func(runtimeapi.Config) runtimeAPI // tests put a stand-in here
+	failures failures
+
+	initLimit time.Duration // lambda.InitTimeout, but in tests
 
 	base     context.Context // ends when the worker stops: everything stops with it
 	stopBase context.CancelFunc
@@ -119,16 +121,15 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{cfg: cfg, log: cfg.Log.With("worker", cfg.ID)}
-	w.newAPI = func(c runtimeapi.Config) runtimeAPI { return runtimeapi.New(c) }
+	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, log: cfg.Log.With("worker", cfg.ID)}
 	w.base, w.stopBase = context.WithCancel(context.Background())
 	w.registry.init()
 	return w, nil
 }
 
-// Run freezes what is idle until ctx ends. Then it ends every environment, running ones too, and returns when all are gone.
+// Run looks after the environments until ctx ends (tend). Then it ends every environment, running ones too, and returns when all are gone.
 func (w *Worker) Run(ctx context.Context) error {
-	w.freezeIdle(ctx)
+	w.tend(ctx)
 
 	w.mu.Lock()
 	w.stopping = true
@@ -151,6 +152,9 @@ var environmentID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 // Start admits a new environment and returns at once: sandbox, code and init follow in the background, and the owner hears
 // of the end. The environment is reserved until Invoke, Release or End. Errors: lambda.ErrNoCapacity, ErrStopped.
 func (w *Worker) Start(_ context.Context, req lambda.StartRequest) error {
+	if req.Version == nil {
+		return errors.New("worker: a lambda.StartRequest needs a Version")
+	}
 	if !environmentID.MatchString(string(req.Environment)) {
 		return fmt.Errorf("worker: environment id %q: expected 1–64 of a–z, 0–9 and -", req.Environment)
 	}

@@ -5,14 +5,17 @@ import (
 	"time"
 )
 
-// freezeIdle freezes environments that have been idle for Config.IdleFreeze, until ctx ends. One goroutine looks at all of
-// them now and then: an invocation pays nothing for it.
-func (w *Worker) freezeIdle(ctx context.Context) {
-	if w.cfg.IdleFreeze < 0 {
-		<-ctx.Done()
-		return
+// tendEvery is how long the START line of a silent function may wait to be seen; freezing may need a shorter time.
+const tendEvery = time.Second
+
+// tend looks at all environments now and then, until ctx ends: it freezes those that have been idle for Config.IdleFreeze,
+// and hands on the log lines of invocations that take long. An invocation pays nothing for it.
+func (w *Worker) tend(ctx context.Context) {
+	every := tendEvery
+	if freeze := w.cfg.IdleFreeze; freeze > 0 {
+		every = min(every, max(freeze/2, time.Millisecond))
 	}
-	ticker := time.NewTicker(max(w.cfg.IdleFreeze/2, time.Millisecond))
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
@@ -20,7 +23,12 @@ func (w *Worker) freezeIdle(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			for e := range w.registry.all() {
-				e.freezeIfIdle(now.Add(-w.cfg.IdleFreeze))
+				if state, _ := e.look(); state == Running {
+					e.out.passOn(now.Add(-tendEvery))
+				}
+				if w.cfg.IdleFreeze > 0 {
+					e.freezeIfIdle(now.Add(-w.cfg.IdleFreeze))
+				}
 			}
 		}
 	}
