@@ -277,7 +277,12 @@ func TestKill(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(150 * time.Millisecond)
+		third := segmentPath(groupDir(dir, groupKey{account, group}), 3)
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(third); err == nil {
+				break // it is well under way
+			}
+		}
 		_ = c.Process.Signal(syscall.SIGKILL)
 		_ = c.Wait()
 		s := open(t, Config{Dir: dir})
