@@ -18,10 +18,18 @@ import (
 	"berth/store"
 )
 
-// TestWritesWaitForALeader takes the server's JetStream away for a while, as the loss of a leader does.
+// TestWritesWaitForALeader takes the server's JetStream away for a while, as the loss of a leader does: writes wait, and
+// mirrors go on afterwards.
 func TestWritesWaitForALeader(t *testing.T) {
 	e := open(t, Config{})
 	first := apply(t, e, store.Create("a", []byte("1")))
+	m := store.NewMirror(e.Catalog(), "", func(e store.Entry) (string, error) { return string(e.Value), nil })
+	mirroring, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.Run(mirroring) })
+	defer running.Wait()
+	defer stop()
+	<-m.Ready()
 	config := e.server.JetStreamConfig()
 	config.StoreDir = e.dir.data() // it has the server's own subdirectory at its end
 	if err := e.server.DisableJetStream(); err != nil {
@@ -48,8 +56,19 @@ func TestWritesWaitForALeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	wg.Wait()
-	if all := everything(t, e); len(all) != 3 || string(all["a"].Value) != "2" {
-		t.Fatalf("in the end: %v", all)
+	if got, err := e.Catalog().Get(t.Context(), "a"); err != nil || string(got.Value) != "2" {
+		t.Errorf("the updated entry is %q, %v", got.Value, err)
+	}
+	last := apply(t, e, store.Put("d", []byte("2")), store.Delete("a", store.Any))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := m.WaitRevision(ctx, last); err != nil || m.Len() != 3 {
+		t.Errorf("the mirror is at %d of %d with %d entries: %v", m.Revision(), last, m.Len(), err)
+	}
+	for _, k := range []store.Key{"b", "c", "d"} {
+		if v, _, _ := m.Get(k); v != "2" {
+			t.Errorf("in the end %q is %q", k, v)
+		}
 	}
 }
 
