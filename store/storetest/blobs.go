@@ -45,10 +45,10 @@ func Blobs(t *testing.T, open func(t *testing.T) (store.Blobs, Damage)) {
 	})
 }
 
-// BoundedMemory puts and reads a blob of 100 MB, and fails if the heap grows by 64 MB meanwhile, an embedded
+// BoundedMemory puts and reads a blob of 50 MB, and fails if the heap grows by 40 MB meanwhile, an embedded
 // engine's caches and garbage included. For implementations that do not keep blobs in memory.
 func BoundedMemory(t *testing.T, b store.Blobs) {
-	const size, limit = 100_000_000, 64 << 20
+	const size, limit = 50_000_000, 40 << 20
 	defer debug.SetGCPercent(debug.SetGCPercent(20)) // or garbage is most of what is measured
 	var before runtime.MemStats
 	runtime.GC()
@@ -81,7 +81,7 @@ func BoundedMemory(t *testing.T, b store.Blobs) {
 		t.Fatalf("read %d bytes, %v", n, err)
 	}
 	_ = r.Close()
-	t.Logf("100 MB: stored in %v, read in %v, heap grew by %d MB",
+	t.Logf("50 MB: stored in %v, read in %v, heap grew by %d MB",
 		stored.Sub(start), time.Since(stored), (int64(peak.Load())-int64(before.HeapAlloc))>>20)
 	close(stop)
 	wg.Wait()
