@@ -5,6 +5,8 @@
 // Key followed by '/', or "" for everything. A Revision numbers the writes of one catalog: every applied batch gets
 // revisions higher than all before it; each entry carries the revision of its last write.
 //
+// A Mirror is a reader's copy of one prefix in memory; a Feed is the reading half that implementations share.
+//
 // Example:
 //
 //	rev, err := catalog.Apply(ctx, store.Create("function/000000000001/hello", record))

@@ -4,12 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,10 +13,18 @@ import (
 	"berth/store"
 )
 
-// TestWritesWaitForALeader takes the server's JetStream away for a while, as the loss of a leader does.
+// TestWritesWaitForALeader takes the server's JetStream away for a while, as the loss of a leader does: writes wait, and
+// mirrors go on afterwards.
 func TestWritesWaitForALeader(t *testing.T) {
 	e := open(t, Config{})
 	first := apply(t, e, store.Create("a", []byte("1")))
+	m := store.NewMirror(e.Catalog(), "", func(e store.Entry) (string, error) { return string(e.Value), nil })
+	mirroring, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.Run(mirroring) })
+	defer running.Wait()
+	defer stop()
+	<-m.Ready()
 	config := e.server.JetStreamConfig()
 	config.StoreDir = e.dir.data() // it has the server's own subdirectory at its end
 	if err := e.server.DisableJetStream(); err != nil {
@@ -48,8 +51,19 @@ func TestWritesWaitForALeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	wg.Wait()
-	if all := everything(t, e); len(all) != 3 || string(all["a"].Value) != "2" {
-		t.Fatalf("in the end: %v", all)
+	if got, err := e.Catalog().Get(t.Context(), "a"); err != nil || string(got.Value) != "2" {
+		t.Errorf("the updated entry is %q, %v", got.Value, err)
+	}
+	last := apply(t, e, store.Put("d", []byte("2")), store.Delete("a", store.Any))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := m.WaitRevision(ctx, last); err != nil || m.Len() != 3 {
+		t.Errorf("the mirror is at %d of %d with %d entries: %v", m.Revision(), last, m.Len(), err)
+	}
+	for _, k := range []store.Key{"b", "c", "d"} {
+		if v, _, _ := m.Get(k); v != "2" {
+			t.Errorf("in the end %q is %q", k, v)
+		}
 	}
 }
 
@@ -96,53 +110,4 @@ func TestWritesStopBeforeTheDiskIsFull(t *testing.T) {
 	if all := everything(t, e); len(all) != 0 {
 		t.Errorf("something was written: %v", all)
 	}
-}
-
-// TestFullDisk lets the disk run full behind the reserve's back, as somebody else's files would: what was acknowledged is
-// there when there is room again.
-func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if runtime.GOOS != "linux" || syscall.Mount("berth-test", dir, "tmpfs", 0, "size=24m") != nil {
-		t.Skip("needs root on Linux, to mount a small file system")
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	filler := filepath.Join(dir, "filler")
-	if err := os.WriteFile(filler, make([]byte, 10<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	config := Config{Dir: filepath.Join(dir, "engine"), MinFree: -1 << 40}
-	e := open(t, config)
-	written := 0
-	var failure error
-	for failure == nil && written < 1000 {
-		v := bytes.Repeat([]byte{byte(written)}, 100_000)
-		ops := []store.Op{store.Create(store.Key(fmt.Sprint("a/", written)), v)}
-		if written%3 == 2 {
-			ops = append(ops, store.Create(store.Key(fmt.Sprint("b/", written)), v))
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		if _, failure = e.Catalog().Apply(ctx, ops...); failure == nil {
-			written++
-		}
-		cancel()
-	}
-	t.Logf("after %d writes: %v", written, failure)
-	if failure == nil || written < 10 {
-		t.Fatalf("the disk did not run full")
-	}
-	if err := e.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := os.Remove(filler); err != nil {
-		t.Fatal(err)
-	}
-	e = open(t, config)
-	all := everything(t, e)
-	for i := range written {
-		a, b := all[store.Key(fmt.Sprint("a/", i))].Value, all[store.Key(fmt.Sprint("b/", i))].Value
-		if len(a) != 100_000 || a[0] != byte(i) || i%3 == 2 && len(b) != 100_000 {
-			t.Errorf("write %d was acknowledged and is lost: %d and %d bytes", i, len(a), len(b))
-		}
-	}
-	apply(t, e, store.Put("again", []byte("works")))
 }

@@ -26,6 +26,7 @@ const (
 	writerRound     = "BERTH_TEST_WRITER_ROUND"
 
 	kills        = 20
+	longestRound = 1500 * time.Millisecond
 	batchWriters = 3
 	chainWriters = 2
 	perRound     = 1_000_000 // numbers of one round; more than a writer can use up
@@ -140,7 +141,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// runWriter kills the writer up to half a second after its start, or after its first acknowledgement.
+// runWriter kills the writer some time after its start, or soon after one of its first 200 acknowledgements.
 func runWriter(t *testing.T, dir string, round int, said *acknowledged) {
 	t.Helper()
 	w := exec.Command(os.Args[0], "-test.run=^$")
@@ -154,19 +155,20 @@ func runWriter(t *testing.T, dir string, round int, said *acknowledged) {
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var kill *time.Timer
-	after := func() { kill = time.AfterFunc(rand.N(500*time.Millisecond), func() { _ = w.Process.Kill() }) }
+	killIn := func(d time.Duration) *time.Timer { return time.AfterFunc(d, func() { _ = w.Process.Kill() }) }
+	latest := longestRound
 	if round%4 == 0 {
-		after()
+		latest = rand.N(500 * time.Millisecond) // perhaps while it recovers
 	}
+	defer killIn(latest).Stop()
 	lines := bufio.NewReader(out)
-	for {
+	for killAt, n := rand.IntN(200), 0; ; n++ {
 		line, err := lines.ReadString('\n')
 		if err != nil { // what has no line end was not acknowledged
 			break
 		}
-		if kill == nil {
-			after()
+		if n == killAt {
+			defer killIn(rand.N(10 * time.Millisecond)).Stop()
 		}
 		if err := said.note(line); err != nil {
 			t.Error(err)

@@ -15,8 +15,11 @@ import (
 
 // Limits of reading the stream.
 const (
-	pumpBytes = 8 << 20         // asked for ahead
-	pumpWait  = 1 * time.Second // for a message, before looking whether there is any
+	pumpBytes     = 8 << 20     // asked for ahead
+	pumpHeartbeat = time.Second // of a living consumer; after two without, it is made anew
+
+	// pumpWait is for a message, before looking whether there is any. The client counts missing heartbeats within one wait.
+	pumpWait = 5 * pumpHeartbeat
 
 	// maxRounds ends a hold although records are still replaced faster than they are read: progress matters more then.
 	maxRounds = 100
@@ -92,7 +95,7 @@ func (p *pump) run(ctx context.Context, js jetstream.JetStream, stream jetstream
 	if err != nil {
 		return fmt.Errorf("reading the catalog's stream: %w", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(pumpBytes))
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(pumpBytes), jetstream.PullHeartbeat(pumpHeartbeat))
 	if err != nil {
 		return fmt.Errorf("reading the catalog's stream: %w", err)
 	}
