@@ -40,6 +40,9 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	if err != nil {
 		return nil, err
 	}
+	if ref.Qualifier != "" {
+		return nil, invalid("A new function has no versions or aliases yet: give its name without the qualifier %q.", ref.Qualifier)
+	}
 	if err := checkCreate(in); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,10 @@ func (s *settings) check() error {
 		return invalid("The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. "+
 			"We recommend you use a supported runtime while creating or updating functions.", s.runtime)
 	}
+	if l := s.logging; l != nil && l.LogFormat == types.LogFormatText && (l.ApplicationLogLevel != "" || l.SystemLogLevel != "") {
+		// Text as users report it.
+		return invalid(`LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your request or change the LogFormat to "JSON" and try again.`)
+	}
 	if s.environment != nil {
 		return checkEnvironment(s.environment.Variables)
 	}
