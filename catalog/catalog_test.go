@@ -13,7 +13,6 @@ import (
 
 	"berth/lambda"
 	"berth/store"
-	"berth/store/memory"
 )
 
 const (
@@ -88,8 +87,10 @@ func wantError(t testing.TB, err error, code lambda.Code, text string) {
 	}
 }
 
-func TestLifeOfAFunction(t *testing.T) {
-	s := memory.NewCatalog()
+func TestLifeOfAFunction(t *testing.T) { overStores(t, testLifeOfAFunction) }
+
+func testLifeOfAFunction(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	s := newStore(t)
 	c := open(t, s)
 	f, _, err := c.Create(t.Context(), spec("hello"), map[string]string{"k": "v"}, false)
 	if err != nil {
@@ -167,8 +168,10 @@ func TestLifeOfAFunction(t *testing.T) {
 	}
 }
 
-func TestFailedCreationCanBeRepaired(t *testing.T) {
-	c := open(t, memory.NewCatalog())
+func TestFailedCreationCanBeRepaired(t *testing.T) { overStores(t, testFailedCreationCanBeRepaired) }
+
+func testFailedCreationCanBeRepaired(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	c := open(t, newStore(t))
 	if _, _, err := c.Create(t.Context(), spec("f"), nil, false); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +188,11 @@ func TestFailedCreationCanBeRepaired(t *testing.T) {
 }
 
 func TestFinishOfAnotherConfigurationIsIgnored(t *testing.T) {
-	c := open(t, memory.NewCatalog())
+	overStores(t, testFinishOfAnotherConfigurationIsIgnored)
+}
+
+func testFinishOfAnotherConfigurationIsIgnored(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	c := open(t, newStore(t))
 	if _, _, err := c.Create(t.Context(), spec("f"), nil, false); err != nil {
 		t.Fatal(err)
 	}
@@ -197,8 +204,10 @@ func TestFinishOfAnotherConfigurationIsIgnored(t *testing.T) {
 	}
 }
 
-func TestPublish(t *testing.T) {
-	c := open(t, memory.NewCatalog())
+func TestPublish(t *testing.T) { overStores(t, testPublish) }
+
+func testPublish(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	c := open(t, newStore(t))
 	create(t, c, "f")
 	before, _ := c.Function(id("f"))
 	text := "first"
@@ -260,8 +269,10 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-func TestCreateAndPublish(t *testing.T) {
-	c := open(t, memory.NewCatalog())
+func TestCreateAndPublish(t *testing.T) { overStores(t, testCreateAndPublish) }
+
+func testCreateAndPublish(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	c := open(t, newStore(t))
 	_, v, err := c.Create(t.Context(), spec("f"), nil, true)
 	if err != nil || v.Number != "1" || v.State != lambda.Pending {
 		t.Fatalf("%+v, %v", v, err)
@@ -280,8 +291,10 @@ func TestCreateAndPublish(t *testing.T) {
 	}
 }
 
-func TestAliases(t *testing.T) {
-	c := open(t, memory.NewCatalog())
+func TestAliases(t *testing.T) { overStores(t, testAliases) }
+
+func testAliases(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	c := open(t, newStore(t))
 	create(t, c, "f")
 	for range 2 {
 		if _, err := c.Publish(t.Context(), id("f"), "", "", nil); err != nil {
@@ -357,8 +370,10 @@ func TestAliases(t *testing.T) {
 	wantError(t, err, lambda.ResourceNotFound, ":f:prod")
 }
 
-func TestPolicies(t *testing.T) {
-	c := open(t, memory.NewCatalog())
+func TestPolicies(t *testing.T) { overStores(t, testPolicies) }
+
+func testPolicies(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	c := open(t, newStore(t))
 	create(t, c, "f")
 	add := func(qualifier, revision, sid string) error {
 		return c.AddStatement(t.Context(), id("f"), qualifier, revision, Statement{sid, json.RawMessage(`{"Sid":"` + sid + `"}`)})

@@ -10,11 +10,12 @@ import (
 
 	"berth/lambda"
 	"berth/store"
-	"berth/store/memory"
 )
 
-func TestReservedConcurrencyIsExact(t *testing.T) {
-	s := memory.NewCatalog()
+func TestReservedConcurrencyIsExact(t *testing.T) { overStores(t, testReservedConcurrencyIsExact) }
+
+func testReservedConcurrencyIsExact(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	s := newStore(t)
 	// Two processes reserve at once: what they are granted never adds up to more than the account has.
 	servers := []*Catalog{open(t, s), open(t, s)}
 	const functions, each = 12, 100
@@ -69,7 +70,11 @@ func TestReservedConcurrencyIsExact(t *testing.T) {
 }
 
 func TestChangesFromTwoProcessesAllCount(t *testing.T) {
-	s := memory.NewCatalog()
+	overStores(t, testChangesFromTwoProcessesAllCount)
+}
+
+func testChangesFromTwoProcessesAllCount(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	s := newStore(t)
 	servers := []*Catalog{open(t, s), open(t, s)}
 	create(t, servers[0], "f")
 	for _, ok := servers[1].Function(id("f")); !ok; _, ok = servers[1].Function(id("f")) {
@@ -95,7 +100,11 @@ func TestChangesFromTwoProcessesAllCount(t *testing.T) {
 }
 
 func TestDeletionInBatchesSurvivesACrash(t *testing.T) {
-	s := memory.NewCatalog()
+	overStores(t, testDeletionInBatchesSurvivesACrash)
+}
+
+func testDeletionInBatchesSurvivesACrash(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	s := newStore(t)
 	c := open(t, s)
 	create(t, c, "f")
 	n := 10
@@ -148,8 +157,10 @@ func TestDeletionInBatchesSurvivesACrash(t *testing.T) {
 	}
 }
 
-func TestFirstKey(t *testing.T) {
-	s := memory.NewCatalog()
+func TestFirstKey(t *testing.T) { overStores(t, testFirstKey) }
+
+func testFirstKey(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	s := newStore(t)
 	c := open(t, s)
 	key, created, err := c.FirstKey(t.Context())
 	if err != nil || !created || len(key.ID) != 20 || len(key.Secret) != 40 || key.Account != FirstAccount {
@@ -168,8 +179,10 @@ func TestFirstKey(t *testing.T) {
 	}
 }
 
-func TestListsAreOrderedAndWhole(t *testing.T) {
-	c := open(t, memory.NewCatalog())
+func TestListsAreOrderedAndWhole(t *testing.T) { overStores(t, testListsAreOrderedAndWhole) }
+
+func testListsAreOrderedAndWhole(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	c := open(t, newStore(t))
 	want := []string{"B", "a", "a-b", "a0", "ab", "b"}
 	for _, name := range want {
 		create(t, c, name)
@@ -201,7 +214,11 @@ func TestListsAreOrderedAndWhole(t *testing.T) {
 }
 
 func TestDamagedRecordIsNotOverwritten(t *testing.T) {
-	s := memory.NewCatalog()
+	overStores(t, testDamagedRecordIsNotOverwritten)
+}
+
+func testDamagedRecordIsNotOverwritten(t *testing.T, newStore func(testing.TB) store.Catalog) {
+	s := newStore(t)
 	if _, err := s.Apply(t.Context(), store.Put(id("f").head(), []byte("{damaged"))); err != nil {
 		t.Fatal(err)
 	}
