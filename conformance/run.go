@@ -51,6 +51,10 @@ func Run(t *testing.T, target Target) {
 func (c *client) replay(t *testing.T, sc scenario, rec recording) []string {
 	own := *c
 	own.T = t
+	own.target.Runtimes = nil
+	if actual := c.target.Runtimes[sc.runtime]; actual != "" {
+		own.target.Runtimes = map[string]string{sc.runtime: actual} // no other runtime is to be renamed in its answers
+	}
 	s := &session{client: &own, answers: map[string]any{}}
 	defer s.cleanUp() // not t.Cleanup: the test's context has ended by then
 	sc.run(s)
