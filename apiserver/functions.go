@@ -40,7 +40,10 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	if err != nil {
 		return nil, err
 	}
-	if err := checkCreate(c, in); err != nil {
+	if ref.Qualifier != "" {
+		return nil, invalid("A new function has no versions or aliases yet: give its name without the qualifier %q.", ref.Qualifier)
+	}
+	if err := checkCreate(in); err != nil {
 		return nil, err
 	}
 	id := idOf(ref)
@@ -66,7 +69,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 }
 
 // checkCreate refuses what the model allows in CreateFunction and the service, or Berth, does not.
-func checkCreate(c *call, in *sdk.CreateFunctionInput) error {
+func checkCreate(in *sdk.CreateFunctionInput) error {
 	if err := checkCode(codeRequest{in.PackageType, in.Code.ZipFile, in.Code.S3Bucket, in.Code.ImageUri, in.Code.SourceKMSKeyArn}); err != nil {
 		return err
 	}
@@ -87,7 +90,7 @@ func checkCreate(c *call, in *sdk.CreateFunctionInput) error {
 		}
 	}
 	settings := createSettings(in)
-	if err := settings.check(c.body); err != nil {
+	if err := settings.check(); err != nil {
 		return err
 	}
 	if in.Runtime == "" || aws.ToString(in.Handler) == "" {

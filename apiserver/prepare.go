@@ -19,7 +19,7 @@ const (
 	maxPreparations = 4               // at a time: unpacking is bound by disk and CPU
 	prepareLimit    = 5 * time.Minute // of one, the upload's largest tree on a slow disk
 	sweepPause      = 5 * time.Second // between looks for work that failed or that another process left
-	sweepBatch      = 100
+	sweepBatch      = 10000
 )
 
 // preparation is the pool that makes versions ready. The work stands in the catalog, so none is forgotten in a crash; the

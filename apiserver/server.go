@@ -63,6 +63,7 @@ type Server struct {
 	invoke  *apimodel.Operation
 	events  events
 	prepare preparation
+	large   chan struct{} // places for requests with large bodies
 }
 
 // New makes a Server. It starts nothing.
@@ -81,7 +82,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.LinkKey = make([]byte, 32)
 		rand.Read(cfg.LinkKey) // never fails: it ends the process instead
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, model: model, events: newEvents(), prepare: newPreparation()}
+	s := &Server{cfg: cfg, log: cfg.Log, model: model, events: newEvents(), prepare: newPreparation(), large: make(chan struct{}, maxLarge)}
 	if s.routes, err = s.routeTable(); err != nil {
 		return nil, err
 	}
@@ -141,9 +142,11 @@ func (s *Server) serve(c *call) error {
 	if c.op == s.invoke {
 		return s.serveInvoke(c)
 	}
-	if err := s.admit(c, bodyLimit(c.op.Name)); err != nil {
+	done, err := s.admit(c, bodyLimit(c.op.Name))
+	if err != nil {
 		return err
 	}
+	defer done()
 	return s.routes[c.op](c)
 }
 
@@ -151,10 +154,11 @@ func (s *Server) serve(c *call) error {
 func (s *Server) fail(c *call, err error) {
 	var e *lambda.Error
 	if !errors.As(err, &e) {
+		level := slog.LevelError
 		if c.r.Context().Err() != nil {
-			return // the client is gone, and with it the reason for most errors
+			level = slog.LevelDebug // the client is gone: that is the reason of most errors then, and nobody reads the answer
 		}
-		s.log.ErrorContext(c.r.Context(), "request failed", "id", c.id, "account", c.account, "path", c.r.URL.Path, "err", err)
+		s.log.Log(c.r.Context(), level, "request failed", "id", c.id, "account", c.account, "path", c.r.URL.Path, "err", err)
 		e = internalError()
 	}
 	s.model.WriteError(c.w, e)
@@ -164,8 +168,7 @@ func internalError() *lambda.Error {
 	return lambda.Errorf(lambda.ServiceFailure, "An internal error occurred. The server's log has details under this request id.")
 }
 
-// recover ends a request whose handler panicked. If an answer was under way, the connection is broken off, so that the
-// client does not take half an answer for a whole one.
+// recover answers a request whose handler panicked. http.ErrAbortHandler goes on to net/http, which breaks the connection.
 func (s *Server) recover(c *call) {
 	p := recover()
 	if p == nil {

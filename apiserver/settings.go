@@ -2,9 +2,11 @@ package apiserver
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf16"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -68,9 +70,8 @@ func defaults(id catalog.ID) catalog.Version {
 	}
 }
 
-// check refuses what the model allows and the service, or Berth, does not. body is the request as it came: a message
-// quotes the environment variables in its order.
-func (s *settings) check(body []byte) error {
+// check refuses what the model allows and the service, or Berth, does not.
+func (s *settings) check() error {
 	switch {
 	case s.memory != nil && *s.memory > maxMemoryMB:
 		return tooLarge("memorySize", *s.memory, maxMemoryMB)
@@ -84,8 +85,12 @@ func (s *settings) check(body []byte) error {
 		return invalid("The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. "+
 			"We recommend you use a supported runtime while creating or updating functions.", s.runtime)
 	}
+	if l := s.logging; l != nil && l.LogFormat == types.LogFormatText && (l.ApplicationLogLevel != "" || l.SystemLogLevel != "") {
+		// Text as users report it.
+		return invalid(`LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your request or change the LogFormat to "JSON" and try again.`)
+	}
 	if s.environment != nil {
-		return checkEnvironment(s.environment.Variables, body)
+		return checkEnvironment(s.environment.Variables)
 	}
 	return nil
 }
@@ -116,7 +121,7 @@ var reservedVariables = []string{
 }
 
 // checkEnvironment refuses reserved names and more than 4 KB.
-func checkEnvironment(variables map[string]string, body []byte) error {
+func checkEnvironment(variables map[string]string) error {
 	var reserved []string
 	names := make([]string, 0, len(variables))
 	for name := range variables {
@@ -132,7 +137,7 @@ func checkEnvironment(variables map[string]string, body []byte) error {
 			"request: %s", strings.Join(reserved, ", "))
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		return bytes.Index(body, []byte(`"`+a+`"`)) - bytes.Index(body, []byte(`"`+b+`"`))
+		return cmp.Or(cmp.Compare(bucket(a, len(names)), bucket(b, len(names))), strings.Compare(a, b))
 	})
 	var text bytes.Buffer
 	text.WriteByte('{')
@@ -148,6 +153,19 @@ func checkEnvironment(variables map[string]string, body []byte) error {
 			"provided exceeded the 4KB limit. String measured: %s", text.String())
 	}
 	return nil
+}
+
+// bucket is a key's place in a Java HashMap of n entries. The recorded message quotes the variables in that order.
+func bucket(key string, n int) uint32 {
+	var hash uint32
+	for _, c := range utf16.Encode([]rune(key)) {
+		hash = 31*hash + uint32(c)
+	}
+	size := uint32(16)
+	for uint32(n) > size/4*3 { // the load factor
+		size *= 2
+	}
+	return (hash ^ hash>>16) & (size - 1)
 }
 
 // apply writes the settings that are there into a version.

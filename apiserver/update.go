@@ -82,7 +82,7 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *s
 		}
 	}
 	settings := updateSettings(in)
-	if err := settings.check(c.body); err != nil {
+	if err := settings.check(); err != nil {
 		return nil, err
 	}
 	f, _, err = s.cfg.Catalog.Update(ctx, f.ID(), aws.ToString(in.RevisionId), false, func(v *catalog.Version) error {

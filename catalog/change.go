@@ -13,7 +13,6 @@ type change struct {
 	*Function // edited in place
 	id        ID
 	ops       []store.Op // writes besides the head
-	keys      []store.Key
 }
 
 // stage adds a write to the change.

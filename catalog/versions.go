@@ -142,14 +142,14 @@ type Failure struct {
 }
 
 // Finish records the end of a version's preparation: well, or with a failure. configID says what was prepared; if the
-// version has changed since, or is gone, nothing is recorded.
+// version has changed since, is gone, or somebody else has finished it, nothing is recorded.
 func (c *Catalog) Finish(ctx context.Context, w Work, configID string, failure *Failure) error {
 	_, err := c.change(ctx, w.ID, errUnchanged, func(ch *change) error {
 		if w.Number == lambda.Latest {
 			return ch.finishLatest(configID, failure)
 		}
 		v, ok := find[Version](c, w.version(w.Number))
-		if !ok || v.ConfigID != configID {
+		if !ok || v.ConfigID != configID || v.State != lambda.Pending {
 			return errUnchanged
 		}
 		next := *v
@@ -162,7 +162,7 @@ func (c *Catalog) Finish(ctx context.Context, w Work, configID string, failure *
 
 func (ch *change) finishLatest(configID string, failure *Failure) error {
 	latest := &ch.Latest
-	if latest.ConfigID != configID {
+	if latest.ConfigID != configID || latest.Update != InProgress && latest.State != lambda.Pending {
 		return errUnchanged
 	}
 	ch.stage(store.Delete(ch.id.pending(lambda.Latest), store.Any))
