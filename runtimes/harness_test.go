@@ -24,7 +24,11 @@ var discovered = sync.OnceValues(func() (*Set, error) {
 		return nil, err
 	}
 	stateDir = dir
-	return Discover(context.Background(), Config{StateDir: dir})
+	cfg := Config{StateDir: dir}
+	if extra := os.Getenv("BERTH_TEST_SEARCH"); extra != "" { // directories of more interpreters to test with
+		cfg.Search = append(slices.Clone(DefaultSearch), filepath.SplitList(extra)...)
+	}
+	return Discover(context.Background(), cfg)
 })
 
 var stateDir string
