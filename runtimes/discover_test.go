@@ -20,7 +20,7 @@ func TestDiscoverIsStable(t *testing.T) {
 	if len(set.All()) < 2 {
 		t.Fatalf("only %d runtimes", len(set.All()))
 	}
-	other, err := Discover(t.Context(), Config{StateDir: t.TempDir()})
+	other, err := Discover(t.Context(), config(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
