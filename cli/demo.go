@@ -18,8 +18,15 @@ import (
 	"berth/ui"
 )
 
-// demoExamples are the functions that the demo shows, by their directories under examples/.
-var demoExamples = []string{"python-hello", "node-hello", "go-hello"}
+// example is one function that the demo shows: its directory under examples/, the runtimes that can run it, and what to
+// do when there is none.
+type example struct{ name, runtime, missing string }
+
+var demoExamples = []example{
+	{"python-hello", "python3.", "Python 3 is missing (apt-get install python3)"},
+	{"node-hello", "nodejs", "Node.js 20 or newer is missing (nodejs.org)"},
+	{"go-hello", "provided.", "the go tool is missing (go.dev/dl)"},
+}
 
 func (a *app) demoCommand() *cobra.Command {
 	examples := ""
@@ -39,9 +46,6 @@ func (a *app) demo(ctx context.Context, examples string) (err error) {
 	started := time.Now()
 	if examples, err = findExamples(examples); err != nil {
 		return err
-	}
-	if missing := missingTools(); len(missing) > 0 {
-		return errors.New("the demo needs what is missing here: " + strings.Join(missing, "; "))
 	}
 	binary, err := os.Executable()
 	if err != nil {
@@ -84,7 +88,7 @@ func findExamples(named string) (string, error) {
 		}
 	}
 	for _, dir := range candidates {
-		if info, err := os.Stat(filepath.Join(dir, demoExamples[0])); err == nil && info.IsDir() {
+		if info, err := os.Stat(filepath.Join(dir, demoExamples[0].name)); err == nil && info.IsDir() {
 			return dir, nil
 		}
 	}
@@ -92,29 +96,32 @@ func findExamples(named string) (string, error) {
 		strings.Join(candidates, " or "))
 }
 
-// missingTools names what the three functions need and this machine lacks.
-func missingTools() []string {
-	var missing []string
-	for _, need := range []struct{ tool, hint string }{
-		{"python3", "python3 (apt-get install python3)"},
-		{"node", "Node.js 20 or newer (apt-get install nodejs, or from nodejs.org)"},
-		{"go", "the go tool (go.dev/dl)"},
-	} {
-		if _, err := exec.LookPath(need.tool); err != nil {
-			missing = append(missing, need.hint)
-		}
+// possible reports whether this machine can build and run an example. A server that does not tell its runtimes is tried.
+func (e example) possible(c *client.Client) bool {
+	if _, err := exec.LookPath("go"); err != nil && e.runtime == "provided." {
+		return false
 	}
-	return missing
+	has := c.Server().Runtimes
+	return len(has) == 0 || slices.ContainsFunc(has, func(name string) bool { return strings.HasPrefix(name, e.runtime) })
 }
 
 func (a *app) showAll(ctx context.Context, c *client.Client, examples string) error {
 	defer c.Close()
-	for _, name := range demoExamples {
-		if err := a.showFunction(ctx, c, name, filepath.Join(examples, name)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	shown := ""
+	for _, e := range demoExamples {
+		if !e.possible(c) {
+			a.heading(e.name, a.out.Paint(ui.Yellow, "left out: "+e.missing))
+			continue
 		}
+		if err := a.showFunction(ctx, c, e.name, filepath.Join(examples, e.name)); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+		shown = orElse(shown, e.name)
 	}
-	return a.showVersions(ctx, c, demoExamples[0])
+	if shown == "" {
+		return errors.New("none of the example functions can run here")
+	}
+	return a.showVersions(ctx, c, shown)
 }
 
 func (a *app) heading(title, text string) {

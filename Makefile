@@ -1,0 +1,61 @@
+# Berth needs Go, and gcc for the small program that starts inside each sandbox. `make` lists what can be made.
+
+GO ?= go
+INIT := sandbox/namespace/init/build.sh
+# Tests of one package run for this long at most.
+TEST_TIMEOUT ?= 15m
+FUZZ_TIME ?= 30s
+
+.DEFAULT_GOAL := help
+.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench fuzz deps clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null || \
+		grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST)
+
+build: init ## build bin/berth
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/berth ./cmd/berth
+
+init: ## build the static program that starts inside each sandbox
+	sh $(INIT)
+
+demo: deps build ## show it: a throwaway server, three functions, versions and weights
+	@CGO_ENABLED=0 $(GO) build -trimpath -tags lambda.norpc -ldflags "-s -w" -o /dev/null ./examples/go-hello
+	@bin/berth demo
+
+test: deps init lint ## everything that must hold: vet, staticcheck, gofmt, all tests with the race detector
+	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+unit: init ## the tests without the end-to-end ones, without the race detector: quick
+	$(GO) test -short ./...
+
+e2e: deps init ## the end-to-end tests only
+	$(GO) test -count 1 -timeout $(TEST_TIMEOUT) -v ./e2e
+
+lint: init vet staticcheck gofmt ## vet, staticcheck, gofmt
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(GO) tool staticcheck ./...
+
+gofmt:
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not as gofmt has it: $$unformatted" >&2; exit 1; fi
+
+bench: deps build ## measure a real server beside a bare one: JSON lines and a table
+	$(GO) build -trimpath -o bin/bench ./bench
+	bin/bench $(BENCH)
+
+fuzz: init ## each fuzz target for 30 seconds
+	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sed -E 's|^(.*)/[^/]*:[0-9]+:func (.*)|\1 \2|' | sort -u | \
+	while read -r package target; do \
+		echo "fuzzing $$package $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) "$$package" || exit 1; \
+	done
+
+deps: ## install what tests and demo need from the system's packages, or say what is missing
+	@scripts/deps
+
+clean: ## remove what was built
+	rm -rf bin
