@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -314,17 +315,19 @@ func TestHTTPRuntime(t *testing.T) {
 	}
 }
 
-func TestWrapperMissing(t *testing.T) {
+func TestBootstrapThatCannotRun(t *testing.T) {
 	h := newHarness(t, serve(echo), func(_ *Config, d *standinDriver) {
 		d.fault = func(op string) error {
 			if op == "exec" {
-				return &os.PathError{Op: "exec", Path: "/opt/wrapper", Err: syscall.ENOENT}
+				return fmt.Errorf("sandbox: %w", &os.PathError{Op: "exec", Path: "/var/task/bootstrap", Err: syscall.ENOEXEC})
 			}
 			return nil
 		}
 	})
-	h.wantOutcome(h.call(h.start(testVersion()), `1`), lambda.Exited,
-		`{"errorType":"Runtime.ExitError","errorMessage":"RequestId: req-1 Error: Runtime exited with error: exit status 127"}`)
+	v := testVersion()
+	v.Runtime, v.Code = "provided.al2023", withBoot
+	h.wantOutcome(h.call(h.start(v), `1`), lambda.Exited,
+		`{"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: req-1 Error: fork/exec /var/task/bootstrap: exec format error"}`)
 }
 
 // A caller that leaves changes nothing once its call has arrived; before, its reservation is given back.
@@ -388,7 +391,7 @@ func TestEnvironmentReachesTheProcess(t *testing.T) {
 		return 'R', string(all)
 	}))
 	v := testVersion()
-	v.Env = map[string]string{"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrap", "MINE": "1"}
+	v.Env = map[string]string{"MINE": "1"}
 	var got struct {
 		Env, Args []string
 		Dir       string
@@ -398,7 +401,7 @@ func TestEnvironmentReachesTheProcess(t *testing.T) {
 	if err := json.Unmarshal(h.call(h.start(v), `1`).Payload, &got); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Join(got.Args, " ") != "/var/task/wrap /var/lang/bin/python3" || got.Dir != "/var/task" || !strings.Contains(strings.Join(got.Env, " "), "MINE=1") {
+	if strings.Join(got.Args, " ") != "/var/lang/bin/python3" || got.Dir != "/var/task" || !strings.Contains(strings.Join(got.Env, " "), "MINE=1") {
 		t.Errorf("started with %+v", got)
 	}
 	if len(got.Mounts) != 1 || got.Mounts[0].Target != "/var/task" || got.Limits.MemoryBytes != 128<<20 || got.Limits.ScratchBytes != 512<<20 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,9 +16,6 @@ import (
 	"berth/runtimeapi"
 	"berth/sandbox"
 )
-
-// wrapperVariable names a program of the user that starts the runtime in its stead; managed runtimes only, recorded.
-const wrapperVariable = "AWS_LAMBDA_EXEC_WRAPPER"
 
 // exitGrace is how long a runtime that closed its frames socket may take to end by itself, so that its exit status is its own.
 const exitGrace = time.Second
@@ -51,10 +49,12 @@ func (e *environment) boot(deadline time.Time) (*failure, error) {
 		return f, nil
 	}
 	p, err := e.launch()
+	var cannot *fs.PathError
 	switch {
-	case missing(err): // the wrapper, or the interpreter that a bootstrap script names
-		return &failure{class: lambda.Exited, errorType: "Runtime.ExitError", message: "Runtime exited with error: exit status 127"}, nil
-	case err != nil:
+	case err == nil:
+	case e.bringsBootstrap() && errors.As(err, &cannot) && cannot.Op == "exec": // not executable, not for this machine …
+		return invalidEntrypoint("fork/exec " + cannot.Path + ": " + cannot.Err.Error()), nil
+	default:
 		return nil, err
 	}
 	e.process = p
@@ -109,16 +109,24 @@ func (e *environment) interrupted(late bool, err error) (f *failure, _ error) {
 
 // checkEntrypoint looks for the bootstrap of a provided runtime before it is started, to name what is missing.
 func (e *environment) checkEntrypoint() *failure {
-	inside, ok := strings.CutPrefix(e.runtime.Command[0], taskRoot+"/")
-	if !ok {
+	if !e.bringsBootstrap() {
 		return nil
 	}
+	inside := strings.TrimPrefix(e.runtime.Command[0], taskRoot)
 	// Lstat: a symbolic link is resolved inside the sandbox, never here.
-	if _, err := os.Lstat(filepath.Join(e.tree.Path, inside)); err == nil || !missing(err) {
+	if _, err := os.Lstat(filepath.Join(e.tree.Path, inside)); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return &failure{class: lambda.Exited, errorType: "Runtime.InvalidEntrypoint",
-		message: "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}
+	return invalidEntrypoint("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
+}
+
+func invalidEntrypoint(message string) *failure {
+	return &failure{class: lambda.Exited, errorType: "Runtime.InvalidEntrypoint", message: message}
+}
+
+// bringsBootstrap reports whether the runtime's program is the function's own (provided.*).
+func (e *environment) bringsBootstrap() bool {
+	return strings.HasPrefix(e.runtime.Command[0], taskRoot+"/")
 }
 
 // launch starts the runtime process and the goroutine that sees it end.
@@ -148,18 +156,14 @@ func (e *environment) launch() (*process, error) {
 }
 
 func (e *environment) command() sandbox.Command {
-	argv := e.runtime.Command
-	if wrapper := e.version.Env[wrapperVariable]; wrapper != "" && !isProvided(e.runtime.Name) {
-		argv = append([]string{wrapper}, argv...)
-	}
 	var creds *Credentials
 	if e.w.cfg.Credentials != nil {
 		c := e.w.cfg.Credentials(e.version)
 		creds = &c
 	}
 	return sandbox.Command{
-		Path:   argv[0],
-		Args:   argv,
+		Path:   e.runtime.Command[0],
+		Args:   e.runtime.Command,
 		Env:    environ(e.version, e.runtime, e.out.stream, creds),
 		Dir:    taskRoot,
 		Stdout: e.out.w,

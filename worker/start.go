@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -195,9 +194,4 @@ func (e *environment) initPhase(context.Context) error {
 	}
 	e.out.initDone(time.Now(), e.initTime)
 	return nil
-}
-
-// missing reports whether err says that a file to be executed is absent or not executable.
-func missing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 }
