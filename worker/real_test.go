@@ -150,7 +150,7 @@ func (r *real) start(v *lambda.Version) lambda.Reservation {
 	r.t.Helper()
 	r.next++
 	id := lambda.EnvironmentID(fmt.Sprintf("real-%d", r.next))
-	must(r.t, r.Start(context.Background(), worker.StartRequest{Environment: id, Owner: "m", Version: v}))
+	must(r.t, r.Start(context.Background(), lambda.StartRequest{Environment: id, Owner: "m", Version: v}))
 	return lambda.Reservation{Environment: id}
 }
 
