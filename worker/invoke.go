@@ -20,8 +20,8 @@ const nextGrace = 5 * time.Millisecond
 const memoryAge = 250 * time.Millisecond
 
 // Invoke runs one invocation in the reserved environment, after its start and init if need be, and returns its outcome.
-// Whatever goes wrong in the function is an Outcome. Errors: lambda.ErrUnknownEnvironment and ErrNotReserved, after which nothing
-// has run; a lambda.Error (ServiceFailure and those of Runtimes and Code) when the environment could not be started or
+// Whatever goes wrong in the function is an Outcome. Errors: lambda.ErrUnknownEnvironment (ErrNotReserved is one), after which
+// nothing has run; a lambda.Error (ServiceFailure and those of Runtimes and Code) when the environment could not be started or
 // broke.
 //
 // If ctx has ended already, the reservation is given back. Later it is not looked at: as on Lambda an invocation runs on to
@@ -36,10 +36,11 @@ func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda
 		return nil, err
 	}
 	waiting, err := e.claim(&res, time.Now())
-	if errors.Is(err, lambda.ErrUnknownEnvironment) {
-		return nil, w.unknown(res.Environment)
-	} else if err != nil {
+	switch {
+	case errors.Is(err, ErrNotReserved):
 		return nil, err
+	case err != nil:
+		return nil, w.unknown(res.Environment)
 	}
 	if waiting {
 		<-e.started // every step of the start has a time limit
