@@ -71,10 +71,12 @@ type Sandbox interface {
 	// 127.0.0.1 and 169.254.100.1). The listener is served by the daemon and survives Kill.
 	Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
 
-	// Kill ends every process of the sandbox and waits until they are gone. The sandbox and its /tmp stay.
+	// Kill ends every process of the sandbox and waits until they are gone. The sandbox and its /tmp stay. A frozen sandbox
+	// is thawed by it.
 	Kill(ctx context.Context) error
 
-	// Freeze stops all processes where they stand; Thaw lets them go on. Both are idempotent.
+	// Freeze stops all processes where they stand; Thaw lets them go on. Both are idempotent. While frozen, Exec and Listen
+	// are errors; open listeners and pipes stay.
 	Freeze(ctx context.Context) error
 	Thaw(ctx context.Context) error
 

@@ -226,6 +226,9 @@ func (b *Sandbox) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener
 		return nil, err
 	}
 	defer b.mu.Unlock()
+	if b.frozen {
+		return nil, fmt.Errorf("sandbox %s is frozen: thaw it first", b.ID())
+	}
 	if b.listeners[addr] != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, syscall.EADDRINUSE)
 	}

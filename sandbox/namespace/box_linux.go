@@ -30,7 +30,8 @@ type box struct {
 	pid     int      // of the init, on the host
 	pidfd   *os.File // of the init
 
-	gone chan struct{} // closed by listen: the init is dead or dying
+	listening bool          // set once, by build
+	gone      chan struct{} // closed by listen: the init is dead or dying, and every process is reported
 
 	mu        sync.Mutex
 	next      uint32 // id of the next request
@@ -80,6 +81,7 @@ func (b *box) build(ctx context.Context, groups *cgroups, spec sandbox.Spec) err
 	if !stop() {
 		return ctx.Err()
 	}
+	b.listening = true
 	go b.listen()
 	return nil
 }
@@ -233,10 +235,10 @@ func (b *box) listen() {
 	left := b.processes
 	b.processes = nil
 	b.mu.Unlock()
-	close(b.gone)
 	for _, proc := range left {
 		proc.finish(syscall.WaitStatus(syscall.SIGKILL)) // the kernel killed them with the init
 	}
+	close(b.gone)
 }
 
 // request sends a packet and waits for its answer. On a nil error the descriptors of the answer are the caller's.
@@ -309,6 +311,9 @@ func (b *box) Destroy(ctx context.Context) error {
 		}
 		b.pidfd.Close()
 		b.pidfd = nil
+	}
+	if b.listening {
+		<-b.gone // its reader meets the end of the file, now that the init is dead; it still reads the groups
 	}
 	if b.ctl != nil {
 		b.ctl.close()

@@ -214,7 +214,10 @@ func (d *Driver) forget(b *box) {
 // half-made files.
 func (d *Driver) Sweep(ctx context.Context) (int, error) {
 	groups, err := d.setup()
-	if err != nil || groups == nil {
+	if errors.Is(err, sandbox.ErrUnsupported) || err == nil && groups == nil {
+		return 0, nil // where no sandbox can be made none was left; Create is what says why
+	}
+	if err != nil {
 		return 0, err
 	}
 	left, err := filepath.Glob(filepath.Join(d.stateDir, "image-*"))

@@ -325,6 +325,12 @@ func testFreeze(t *testing.T, c Config) {
 	if _, err := b.Usage(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if err := b.Freeze(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Exec(t.Context(), c.Command("exit", "0")); err == nil {
+		t.Error("Exec in a frozen sandbox")
+	}
 	for range 2 {
 		if err := b.Thaw(t.Context()); err != nil {
 			t.Fatal(err)
