@@ -18,27 +18,11 @@ const (
 
 // serveAnswer takes the runtime's answer to the event with this id. The answer counts as soon as it is here in full.
 func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, id string, isError bool) {
-	a.mu.Lock()
-	if a.event == nil || id != a.event.RequestID || a.closed {
-		a.mu.Unlock()
-		refuseID(w)
+	gen, scratch, refuse := a.beginAnswer(id, isError)
+	if refuse != nil {
+		refuse(w)
 		return
 	}
-	if a.phase != running {
-		p := a.phase
-		a.mu.Unlock()
-		to := "InvocationResponse"
-		if isError {
-			to = "InvocationErrorResponse"
-		}
-		refuseTransition(w, p, to)
-		return
-	}
-	gen, scratch := a.gen, a.scratch
-	a.scratch = nil
-	a.enter(answering)
-	a.mu.Unlock()
-
 	body, readErr := readAll(r.Body, scratch)
 	resp, refuse := answer(r, body, readErr, isError)
 
@@ -65,6 +49,27 @@ func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, id string, isE
 		refuse = accept
 	}
 	refuse(w)
+}
+
+// beginAnswer takes note that an answer to the event with this id is being received, and lends the buffer for it; or it
+// says how to refuse it. Only one answer is received at a time, which bounds the memory that a function can make the host
+// hold.
+func (a *API) beginAnswer(id string, isError bool) (gen uint64, scratch []byte, refuse func(http.ResponseWriter)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.event == nil || id != a.event.RequestID || a.closed {
+		return 0, nil, refuseID
+	}
+	if from := a.phase; from != running {
+		to := "InvocationResponse"
+		if isError {
+			to = "InvocationErrorResponse"
+		}
+		return 0, nil, func(w http.ResponseWriter) { refuseTransition(w, from, to) }
+	}
+	scratch, a.scratch = a.scratch, nil
+	a.enter(answering)
+	return a.gen, scratch, nil
 }
 
 // answer makes a Response of a posted body, and says how to answer the post if not with 202.
