@@ -8,7 +8,12 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 	"unicode/utf8"
+
+	"berth/catalog"
+	"berth/lambda"
 )
 
 func TestReadBody(t *testing.T) {
@@ -66,6 +71,25 @@ func FuzzCheckJSON(f *testing.F) {
 		}
 		if err != nil && !utf8.ValidString(err.Error()) {
 			t.Fatalf("message %q is not UTF-8", err.Error())
+		}
+	})
+}
+
+func TestPreparationsThatNeverWorkAreGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, w := newPreparation(), catalog.Work{Number: lambda.Latest}
+		for range int(giveUpAfter/sweepPause) + 1 {
+			if p.hopeless(w, true) {
+				t.Fatal("given up too early")
+			}
+			time.Sleep(sweepPause - time.Millisecond)
+		}
+		time.Sleep(sweepPause)
+		if !p.hopeless(w, true) {
+			t.Fatal("not given up")
+		}
+		if p.hopeless(w, true) || p.hopeless(w, false) || len(p.failing) != 0 {
+			t.Fatal("the next try does not begin anew")
 		}
 	})
 }

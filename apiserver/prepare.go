@@ -19,6 +19,7 @@ const (
 	maxPreparations = 4               // at a time: unpacking is bound by disk and CPU
 	prepareLimit    = 5 * time.Minute // of one, the upload's largest tree on a slow disk
 	sweepPause      = 5 * time.Second // between looks for work that failed or that another process left
+	giveUpAfter     = time.Minute     // of a preparation that fails for reasons of the server's own
 	sweepBatch      = 10000
 )
 
@@ -29,10 +30,11 @@ type preparation struct {
 
 	mu      sync.Mutex
 	running map[catalog.Work]bool
+	failing map[catalog.Work]time.Time // since when the server itself fails at it
 }
 
 func newPreparation() preparation {
-	return preparation{woken: make(chan struct{}, 1), running: make(map[catalog.Work]bool)}
+	return preparation{woken: make(chan struct{}, 1), running: make(map[catalog.Work]bool), failing: make(map[catalog.Work]time.Time)}
 }
 
 // wake has the pool look for work.
@@ -58,6 +60,25 @@ func (p *preparation) release(w catalog.Work) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.running, w)
+}
+
+// hopeless notes whether the server itself failed at work, and reports true when it has for giveUpAfter.
+func (p *preparation) hopeless(w catalog.Work, failed bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since, known := p.failing[w]
+	switch {
+	case !failed:
+		delete(p.failing, w)
+		return false
+	case !known:
+		p.failing[w] = time.Now()
+		return false
+	case time.Since(since) < giveUpAfter:
+		return false
+	}
+	delete(p.failing, w)
+	return true
 }
 
 // runPreparations works until ctx ends and nothing runs any more.
@@ -121,14 +142,21 @@ func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) (again bool
 	limited, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
 	err = s.callPreparer(limited, &v.Version)
+	if err != nil && ctx.Err() != nil {
+		return false, err // the server is shutting down: whatever the error says, the next start tries again
+	}
 	var refused *lambda.Error
-	if err != nil && !errors.As(err, &refused) {
+	own := err != nil && !errors.As(err, &refused)
+	if s.prepare.hopeless(w, own) {
+		refused = lambda.Errorf(lambda.ServiceFailure, "The server could not make the code ready: an internal error occurred. "+
+			"Update the function to try again; the server's log has details.")
+	} else if own {
 		return false, fmt.Errorf("prepare: %w", err)
 	}
 	var failure *catalog.Failure
 	if refused != nil {
 		failure = &catalog.Failure{Reason: refused.Message, Code: string(reasonCode(refused.Code))}
-		s.log.WarnContext(ctx, "function cannot run", "account", w.Account, "function", w.Name, "version", w.Number, "reason", refused.Message)
+		s.log.WarnContext(ctx, "function cannot run", "account", w.Account, "function", w.Name, "version", w.Number, "reason", refused.Message, "err", err)
 	}
 	if err := s.cfg.Catalog.Finish(ctx, w, v.ConfigID, failure); err != nil {
 		return false, fmt.Errorf("record the end of a preparation: %w", err)
