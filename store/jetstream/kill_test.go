@@ -29,7 +29,7 @@ const (
 	longestRound = 1500 * time.Millisecond
 	batchWriters = 3
 	chainWriters = 2
-	filler       = 100 // writes in the middle of a batch, so that kills meet half-stored ones
+	filler       = 100       // writes in the middle of a batch, so that kills meet half-stored ones
 	perRound     = 1_000_000 // numbers of one round; more than a writer can use up
 )
 
@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// write writes without end: batches with the same value at both ends, chains in which each batch creates one entry and deletes the one before, and
-// blobs. It returns on an error.
+// write writes without end: batches with the same value at both ends, chains in which each batch creates one entry and
+// deletes the one before, and blobs. It returns on an error.
 func write(dir string, round int) error {
 	ctx := context.Background()
 	e, err := Open(ctx, Config{Dir: dir})

@@ -75,8 +75,8 @@ func (l serverLog) Warnf(format string, v ...any) {
 	l.print(level, format, v)
 }
 
-func (l serverLog) Errorf(format string, v ...any)  { l.print(slog.LevelError, format, v) }
-func (l serverLog) Fatalf(format string, v ...any)  { l.print(slog.LevelError, format, v) }
+func (l serverLog) Errorf(format string, v ...any) { l.print(slog.LevelError, format, v) }
+func (l serverLog) Fatalf(format string, v ...any) { l.print(slog.LevelError, format, v) }
 
 func (l serverLog) print(level slog.Level, format string, v []any) {
 	if l.log.Enabled(context.Background(), level) {
