@@ -115,28 +115,61 @@ func (f *Feed) Get(key Key) (Entry, bool) {
 	return f.entries.Get(key)
 }
 
+// WaitRevision waits until everything up to r was published, for an implementation whose batches are published some time
+// after they are acknowledged: a Watch that begins thereafter begins at r or later.
+func (f *Feed) WaitRevision(ctx context.Context, r Revision) error {
+	w, _, at, err := f.join(ctx, "/") // a prefix of no key
+	if err != nil {
+		return err
+	}
+	defer f.leave(w)
+	for at < r {
+		select {
+		case <-w.wake:
+		case <-f.failed:
+			return f.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		f.mu.Lock()
+		at = w.upTo
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+// join waits for the entries to be complete, and adds a watcher that gets every change after the snapshot.
+func (f *Feed) join(ctx context.Context, prefix string) (*watcher, *btree.Map[Key, Entry], Revision, error) {
+	select {
+	case <-f.loaded:
+	case <-f.failed:
+		return nil, nil, 0, f.err
+	case <-ctx.Done():
+		return nil, nil, 0, ctx.Err()
+	}
+	w := &watcher{prefix: prefix, wake: make(chan struct{}, 1)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watchers[w] = struct{}{}
+	return w, f.entries.Copy(), f.revision, nil
+}
+
+func (f *Feed) leave(w *watcher) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.watchers, w)
+}
+
 // Watch implements Catalog.Watch.
 func (f *Feed) Watch(ctx context.Context, prefix string, each func(Entry), ready func(Revision)) error {
 	if err := CheckPrefix(prefix); err != nil {
 		return err
 	}
-	select {
-	case <-f.loaded:
-	case <-f.failed:
-		return f.err
-	case <-ctx.Done():
-		return ctx.Err()
+	w, snapshot, at, err := f.join(ctx, prefix)
+	if err != nil {
+		return err
 	}
-	w := &watcher{prefix: prefix, wake: make(chan struct{}, 1)}
-	f.mu.Lock()
-	snapshot, at := f.entries.Copy(), f.revision
-	f.watchers[w] = struct{}{}
-	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		delete(f.watchers, w)
-		f.mu.Unlock()
-	}()
+	defer f.leave(w)
 
 	snapshot.Ascend(Key(prefix), func(k Key, e Entry) bool {
 		if !strings.HasPrefix(string(k), prefix) || ctx.Err() != nil {

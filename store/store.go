@@ -82,9 +82,9 @@ type Catalog interface {
 	// After any other error the batch may or may not have been applied.
 	Apply(ctx context.Context, ops ...Op) (Revision, error)
 
-	// Watch calls each with every entry under prefix as of some moment (in any order, each key once), then calls ready with
-	// the catalog's revision of that moment, then calls each for every later change in revision order; a deletion has a nil
-	// Value. It calls ready again, with a higher revision, whenever every change up to that revision has been passed to
+	// Watch calls each with every entry under prefix as of some moment not before the call (in any order, each key once),
+	// then calls ready with the catalog's revision of that moment, then calls each for every later change in revision
+	// order; a deletion has a nil Value, and a value that is replaced at once may be left out. It calls ready again, with a higher revision, whenever every change up to that revision has been passed to
 	// each, also when the changes were outside of prefix, and never in the middle of a batch: so a reader that waits for
 	// the revision of its own write need not know under which prefix the feed is. Both are called on the caller's goroutine.
 	// Watch returns ctx.Err() when ctx ends, or an error when the feed breaks or each is too slow: the caller watches anew.

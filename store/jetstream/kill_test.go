@@ -29,6 +29,7 @@ const (
 	longestRound = 1500 * time.Millisecond
 	batchWriters = 3
 	chainWriters = 2
+	filler       = 100       // writes in the middle of a batch, so that kills meet half-stored ones
 	perRound     = 1_000_000 // numbers of one round; more than a writer can use up
 )
 
@@ -41,8 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// write writes without end: batches of three, chains in which each batch creates one entry and deletes the one before, and
-// blobs. It returns on an error.
+// write writes without end: batches with the same value at both ends, chains in which each batch creates one entry and
+// deletes the one before, and blobs. It returns on an error.
 func write(dir string, round int) error {
 	ctx := context.Background()
 	e, err := Open(ctx, Config{Dir: dir})
@@ -64,7 +65,11 @@ func write(dir string, round int) error {
 	for g := range batchWriters {
 		go loop(fmt.Sprint("batch ", g), func(i int) (string, error) {
 			v := []byte(strconv.Itoa(i))
-			_, err := c.Apply(ctx, store.Put(batchKey(g, "a"), v), store.Create(batchKey(g, i), v), store.Put(batchKey(g, "b"), v))
+			ops := []store.Op{store.Put(batchKey(g, "a"), v), store.Create(batchKey(g, i), v)}
+			for j := range filler {
+				ops = append(ops, store.Put(batchKey(g, fmt.Sprint("filler-", j)), make([]byte, 3000)))
+			}
+			_, err := c.Apply(ctx, append(ops, store.Put(batchKey(g, "b"), v))...)
 			return "", err
 		})
 	}

@@ -29,7 +29,18 @@ const (
 
 // Watch implements store.Catalog: all watches read one feed, which one pump fills from the stream.
 func (c *catalog) Watch(ctx context.Context, prefix string, each func(store.Entry), ready func(store.Revision)) error {
-	return c.liveFeed().Watch(ctx, prefix, each, ready)
+	if err := store.CheckPrefix(prefix); err != nil {
+		return err
+	}
+	end, err := c.end(ctx)
+	if err != nil {
+		return fmt.Errorf("watching %q: %w", prefix, err)
+	}
+	feed := c.liveFeed()
+	if err := feed.WaitRevision(ctx, store.Revision(end)); err != nil {
+		return err
+	}
+	return feed.Watch(ctx, prefix, each, ready)
 }
 
 // liveFeed returns the feed, and starts it if there is none or the last one broke.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -35,7 +36,10 @@ func startServer(ctx context.Context, dir string, log *slog.Logger) (*server.Ser
 	if err != nil {
 		return nil, err
 	}
-	s.SetLogger(serverLog{log}, false, false)
+	recovering := new(atomic.Bool)
+	recovering.Store(true)
+	defer recovering.Store(false)
+	s.SetLogger(serverLog{log, recovering}, false, false)
 	s.Start() // returns once the streams are recovered
 	for !s.ReadyForConnections(10 * time.Millisecond) {
 		if err := ctx.Err(); err != nil {
@@ -52,15 +56,27 @@ func startServer(ctx context.Context, dir string, log *slog.Logger) (*server.Ser
 	return s, nil
 }
 
-// serverLog hands the server's log on. Its notices are about its own start and stop: of interest when debugging only.
-type serverLog struct{ log *slog.Logger }
+// serverLog hands the server's log on. Its notices are about its own start and stop, of interest when debugging only; while
+// it recovers it warns of whatever a crash leaves behind, which is no news to an operator.
+type serverLog struct {
+	log        *slog.Logger
+	recovering *atomic.Bool
+}
 
 func (l serverLog) Noticef(format string, v ...any) { l.print(slog.LevelDebug, format, v) }
 func (l serverLog) Debugf(format string, v ...any)  { l.print(slog.LevelDebug, format, v) }
 func (l serverLog) Tracef(format string, v ...any)  { l.print(slog.LevelDebug, format, v) }
-func (l serverLog) Warnf(format string, v ...any)   { l.print(slog.LevelWarn, format, v) }
-func (l serverLog) Errorf(format string, v ...any)  { l.print(slog.LevelError, format, v) }
-func (l serverLog) Fatalf(format string, v ...any)  { l.print(slog.LevelError, format, v) }
+
+func (l serverLog) Warnf(format string, v ...any) {
+	level := slog.LevelWarn
+	if l.recovering.Load() {
+		level = slog.LevelDebug
+	}
+	l.print(level, format, v)
+}
+
+func (l serverLog) Errorf(format string, v ...any) { l.print(slog.LevelError, format, v) }
+func (l serverLog) Fatalf(format string, v ...any) { l.print(slog.LevelError, format, v) }
 
 func (l serverLog) print(level slog.Level, format string, v []any) {
 	if l.log.Enabled(context.Background(), level) {

@@ -190,8 +190,12 @@ func watchHasNoGap(t *testing.T, c store.Catalog) {
 	}
 	var watches []*watched
 	for range 6 {
+		before := must(t, c, store.Put("mark", []byte("x")))
 		w := watchWhole(t, c, "", pairsAreWhole)
 		w.wait(0)
+		if w.at < before {
+			t.Errorf("a watch begins at %d, after a write of %d was acknowledged", w.at, before)
+		}
 		w.wait(w.at + 30)
 		watches = append(watches, w)
 	}
