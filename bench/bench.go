@@ -28,8 +28,9 @@ import (
 )
 
 const (
-	// oneCore is the memory of all functions, in MB: as much as gives one core.
+	// oneCore is as much memory, in MB, as gives a function one core; least is the least that a function can have.
 	oneCore = 1769
+	least   = 128
 	// readyWithin bounds the wait for a function to become active or updated.
 	readyWithin = time.Minute
 	role        = "arn:aws:iam::000000000001:role/bench"
@@ -38,9 +39,10 @@ const (
 // bench is one run.
 type bench struct {
 	options
-	report *report
-	log    io.Writer
-	floor  floor
+	report     *report
+	log        io.Writer
+	floor      floor
+	generation int // of configurations: each forces a cold start
 }
 
 // target is a server with the hello functions.
@@ -132,6 +134,15 @@ func helloZip(ctx context.Context, language string) ([]byte, error) {
 		return nil, fmt.Errorf("building the Go function: %w\n%s", err, out)
 	}
 	return code.Zip(dir)
+}
+
+// setMemory changes the memory of a function, in MB.
+func setMemory(ctx context.Context, t *target, function string, megabytes int32) error {
+	_, err := t.Lambda.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: &function, MemorySize: &megabytes})
+	if err != nil {
+		return err
+	}
+	return waitReady(ctx, t.Client, function)
 }
 
 // waitReady waits until a function can be called with its newest configuration.

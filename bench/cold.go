@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -15,19 +16,36 @@ const barColdPython = 60
 // cold measures calls that need a new environment. A change of the configuration before each call forces that; the
 // languages take turns, so that each finds the same machine.
 func (b *bench) cold(ctx context.Context, t *target) error {
+	for _, size := range []struct {
+		megabytes int32
+		suffix    string
+	}{{oneCore, ""}, {least, ".128MB"}} {
+		for _, language := range t.languages {
+			if err := setMemory(ctx, t, language, size.megabytes); err != nil {
+				return err
+			}
+		}
+		if err := b.coldWith(ctx, t, size.suffix); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) coldWith(ctx context.Context, t *target, suffix string) error {
 	c, err := dial(ctx, t.addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	samples := map[string]*sample{}
-	for generation := range b.colds {
+	for range b.colds {
 		for _, language := range t.languages {
 			if samples[language] == nil {
 				samples[language] = newSample()
 			}
-			if err := b.coldCall(ctx, t, c, language, generation, samples[language]); err != nil {
-				return fmt.Errorf("%s: %w", language, err)
+			if err := b.coldCall(ctx, t, c, language, samples[language]); err != nil {
+				return fmt.Errorf("%s%s: %w", language, suffix, err)
 			}
 		}
 	}
@@ -36,25 +54,23 @@ func (b *bench) cold(ctx context.Context, t *target) error {
 		return err
 	}
 	for _, language := range t.languages {
-		s := samples[language]
-		p50 := row{Metric: "cold." + language + ".p50", Value: milliseconds(s.quantile(50)), Unit: "ms", Floor: milliseconds(floor50)}
-		if language == "python" {
+		name, s := "cold."+language+suffix, samples[language]
+		p50 := row{Metric: name + ".p50", Value: milliseconds(s.quantile(50)), Unit: "ms", Floor: milliseconds(floor50)}
+		if language == "python" && suffix == "" {
 			p50 = bar(p50, fmt.Sprintf("≤ %d ms", barColdPython), func(r row) bool { return r.Value <= barColdPython })
 		}
-		if err := b.report.add(p50); err != nil {
-			return err
-		}
-		p99 := row{Metric: "cold." + language + ".p99", Value: milliseconds(s.quantile(99)), Unit: "ms", Floor: milliseconds(floor99)}
-		if err := b.report.add(p99); err != nil {
+		p99 := row{Metric: name + ".p99", Value: milliseconds(s.quantile(99)), Unit: "ms", Floor: milliseconds(floor99)}
+		if err := errors.Join(b.report.add(p50), b.report.add(p99)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) coldCall(ctx context.Context, t *target, c *connection, function string, generation int, into *sample) error {
+func (b *bench) coldCall(ctx context.Context, t *target, c *connection, function string, into *sample) error {
+	b.generation++
 	_, err := t.Lambda.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
-		FunctionName: &function, Environment: &types.Environment{Variables: map[string]string{"GENERATION": strconv.Itoa(generation)}},
+		FunctionName: &function, Environment: &types.Environment{Variables: map[string]string{"GENERATION": strconv.Itoa(b.generation)}},
 	})
 	if err != nil {
 		return err

@@ -6,7 +6,9 @@
 // full, and the generator leaves the processor to the server. Slices of floor and target alternate, and each figure is
 // the sum over the slices, so that noise of the machine hits both. Cold: an environment variable of the function is
 // changed before every call; no environment of the old configuration may serve the new one, so that each call needs a new
-// environment. Functions have 1,769 MB, which is one core: with less they would be measured at their processor limit.
+// environment. Functions have 1,769 MB, which is one core, or as much as lets all environments of a figure fit into half of
+// the machine's memory: a function's memory limits its processor time, which is not what is to be measured. Cold starts
+// are measured with 128 MB, too, which is what a new function has.
 package main
 
 import (

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"berth/internal/procfs"
 )
 
 // clientCounts are the numbers of clients that call at the same time.
@@ -19,6 +21,9 @@ const (
 func (b *bench) warm(ctx context.Context, t *target) error {
 	for _, language := range t.languages {
 		for _, clients := range clientCounts {
+			if err := setMemory(ctx, t, language, memoryFor(clients)); err != nil {
+				return err
+			}
 			floor, target, err := b.alternate(ctx, t, language, clients)
 			if err != nil {
 				return fmt.Errorf("%s, %d clients: %w", language, clients, err)
@@ -29,6 +34,16 @@ func (b *bench) warm(ctx context.Context, t *target) error {
 		}
 	}
 	return nil
+}
+
+// memoryFor returns the memory of a function, in MB, of which a number of environments are to fit into half of the
+// machine: one core each if possible, and together always more cores than this machine has.
+func memoryFor(clients int) int32 {
+	machine, err := procfs.MemoryTotal()
+	if err != nil {
+		return least
+	}
+	return int32(min(max(machine/2/int64(clients)>>20, least), oneCore))
 }
 
 // alternate loads floor and target in turns, after a slice that makes all environments and is not counted.

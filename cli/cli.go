@@ -40,7 +40,8 @@ type ServeOptions struct {
 	Addr           string // host:port; port 0 takes a free one
 	DataDir        string
 	Region         string
-	DevCredentials bool // accept any signature
+	DevCredentials bool  // accept any signature
+	MemoryBytes    int64 // for all environments together; 0 leaves it to the server
 	Log            *slog.Logger
 	Ready          func(url string) // "http://127.0.0.1:9000"
 }

@@ -96,12 +96,12 @@ func packZip(path string, want family, handler string) (bundle, error) {
 func packFile(ctx context.Context, path string, want family, handler string) (bundle, error) {
 	dir, name := filepath.Split(path)
 	if filepath.Ext(name) == ".go" {
-		return packGo(ctx, filepath.Join(".", dir), name, detected{goSource, orElse(handler, goHandler)})
+		return packGo(ctx, filepath.Clean(dir), name, detected{goSource, orElse(handler, goHandler)})
 	}
 	if isExecutable(path) {
 		return packAs(path, detected{binary, orElse(handler, goHandler)})
 	}
-	what, err := detect(oneFile{os.DirFS(filepath.Join(".", dir)), name}, want, handler)
+	what, err := detect(oneFile{os.DirFS(filepath.Clean(dir)), name}, want, handler)
 	if err != nil {
 		return bundle{}, err
 	}

@@ -15,8 +15,11 @@ import (
 // defaultAddr is where a server listens unless told otherwise: this machine only.
 const defaultAddr = "127.0.0.1:9000"
 
+// maxMemory bounds --memory, in MB: a petabyte.
+const maxMemory = 1 << 30
+
 func (a *app) serveCommand() *cobra.Command {
-	options := ServeOptions{}
+	options, memory := ServeOptions{}, int64(0)
 	level, format := "info", "text"
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -38,7 +41,10 @@ in the data directory, where only its owner can read them, and "berth env" print
 				return usagef("--dev-credentials accepts every signature, so it needs an address that only this machine can reach, like %s; got %s",
 					defaultAddr, options.Addr)
 			}
-			options.Log = log
+			if memory < 0 || memory > maxMemory {
+				return usagef("--memory %d is not a number of MB from 0 to %d", memory, int64(maxMemory))
+			}
+			options.Log, options.MemoryBytes = log, memory<<20
 			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
 			if options.DataDir, err = a.dataDir(); err != nil {
 				return err
@@ -53,6 +59,7 @@ in the data directory, where only its owner can read them, and "berth env" print
 	flags.StringVar(&options.Addr, "addr", defaultAddr, "address to listen on; port 0 takes a free port")
 	flags.StringVar(&options.Region, "region", defaultRegion, "the region that names (ARNs) show")
 	flags.BoolVar(&options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
+	flags.Int64Var(&memory, "memory", 0, "MB that functions together may use (default: 80 % of the machine's)")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
 	return cmd

@@ -116,7 +116,7 @@ func TestAWSCLI(t *testing.T) {
 			a.run(t, "wait", "function-updated-v2", "--function-name", name)
 			second := a.run(t, "publish-version", "--function-name", name)["Version"].(string)
 			a.run(t, "create-alias", "--function-name", name, "--name", "live", "--function-version", first,
-				"--routing-config", `AdditionalVersionWeights={"`+second+`"=0.5}`)
+				"--routing-config", `{"AdditionalVersionWeights":{"`+second+`":0.5}}`)
 			a.seeBoth(t, name, first, second)
 			a.run(t, "delete-function", "--function-name", name)
 			if _, errs, ok := a.try(t, "get-function", "--function-name", name); ok || !strings.Contains(errs, "ResourceNotFoundException") {

@@ -54,7 +54,7 @@ func TestCommands(t *testing.T) {
 	}
 
 	writeFile(t, filepath.Join(dir, "app.py"), "def handler(event, context):\n    raise RuntimeError('second try')\n")
-	if out, _ := run(t, 0, "deploy", dir, "--memory", "256", "--timeout", "5s", "--env", "A=b"); !strings.Contains(out, "updated by-hand") {
+	if out, _ := run(t, 0, "deploy", dir, "--memory", "256", "--timeout", "5s", "--env", "KEY=value"); !strings.Contains(out, "updated by-hand") {
 		t.Errorf("deploy printed %q", out)
 	}
 	if out, errs := run(t, 1, "invoke", "by-hand"); !strings.Contains(errs, "RuntimeError second try") || !strings.Contains(errs, "app.py") || !strings.Contains(out, "errorType") {

@@ -84,16 +84,24 @@ func Descendants(root int) ([]int, error) {
 
 // PSS returns a process's proportional set size in bytes: its own memory, and its share of what it shares with others.
 func PSS(pid int) (int64, error) {
-	file, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	return kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:")
+}
+
+// MemoryTotal returns the machine's memory in bytes.
+func MemoryTotal() (int64, error) { return kilobytes("/proc/meminfo", "MemTotal:") }
+
+// kilobytes finds the line "NAME NUMBER kB" in a file, and returns its number in bytes.
+func kilobytes(path, name string) (int64, error) {
+	file, err := os.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer file.Close()
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), "Pss:"); ok {
-			kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
-			return kilobytes << 10, err
+		if text, ok := strings.CutPrefix(lines.Text(), name); ok {
+			number, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
+			return number << 10, err
 		}
 	}
-	return 0, fmt.Errorf("process %d has no Pss line: a kernel thread or a zombie", pid)
+	return 0, fmt.Errorf("%s has no line %s: a zombie's, perhaps", path, name)
 }

@@ -41,6 +41,9 @@ func TestLiveProcesses(t *testing.T) {
 	if pss, err := PSS(os.Getpid()); err != nil || pss < 1<<20 {
 		t.Errorf("this test takes %d bytes, %v; want more than a megabyte", pss, err)
 	}
+	if total, err := MemoryTotal(); err != nil || total < 64<<20 {
+		t.Errorf("the machine has %d bytes, %v", total, err)
+	}
 	if stat, err := ReadStat(os.Getpid()); err != nil || stat.PID != os.Getpid() || stat.Parent != os.Getppid() {
 		t.Errorf("own stat %+v, %v", stat, err)
 	}
