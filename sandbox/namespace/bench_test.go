@@ -98,6 +98,13 @@ func benchmark(b *testing.B, program string, workers int) {
 	}
 	work.Wait()
 	b.StopTimer()
+	mean := func(all []time.Duration) (s time.Duration) {
+		for _, d := range all {
+			s += d
+		}
+		return s / time.Duration(len(all))
+	}
+	b.Log(mean(create), mean(run), mean(destroy), slices.Max(create), slices.Max(run), slices.Max(destroy))
 	p50 := func(all []time.Duration) float64 {
 		slices.Sort(all)
 		return float64(all[len(all)/2].Microseconds())

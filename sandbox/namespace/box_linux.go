@@ -146,7 +146,7 @@ func (b *box) setupPacket(spec sandbox.Spec) (packet, error) {
 func (b *box) confine() error {
 	if b.group != nil {
 		if err := b.group.join(b.pid); err != nil {
-			return err
+			return b.setupError(err) // no such process: it has failed, and says why
 		}
 	}
 	if err := b.ctl.send(packet{kind: msgGo}); err != nil {

@@ -26,9 +26,10 @@ const (
 
 // group is the cgroups of one sandbox: a directory of the same name in each hierarchy.
 type group struct {
-	c  *cgroups
-	id string
-	v2 int // descriptor of the v2 directory, for clone-into; -1 without v2
+	c   *cgroups
+	id  string
+	max int64 // the memory limit
+	v2  int   // descriptor of the v2 directory, for clone-into; -1 without v2
 }
 
 func (g *group) dir(root string) string { return filepath.Join(root, g.c.name, g.id) }
@@ -46,7 +47,7 @@ func (g *group) file(v1root, v1, v2 string) string {
 
 // create makes the groups and sets the limits. extra is added to the memory limit.
 func (c *cgroups) create(id string, limits sandbox.Limits, extra int64) (*group, error) {
-	g := &group{c: c, id: id, v2: -1}
+	g := &group{c: c, id: id, max: limits.MemoryBytes + extra, v2: -1}
 	for _, root := range c.roots() {
 		if err := unix.Mkdir(g.dir(root), 0o755); err != nil {
 			g.remove(context.Background())

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -141,7 +140,7 @@ func (d *Driver) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSpec(spec); err != nil {
+	if err := spec.Check(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, createLimit)
@@ -183,9 +182,6 @@ func (d *Driver) reserve(spec sandbox.Spec) (*box, error) {
 	if d.closed {
 		return nil, fmt.Errorf("sandbox driver: %w: closed", sandbox.ErrGone)
 	}
-	if !validID(spec.ID) {
-		return nil, fmt.Errorf("sandbox id %q: expected 1 to 64 of a-z, 0-9, -", spec.ID)
-	}
 	if d.boxes[spec.ID] != nil {
 		return nil, fmt.Errorf("sandbox %s exists already", spec.ID)
 	}
@@ -200,10 +196,6 @@ func (d *Driver) reserve(spec sandbox.Spec) (*box, error) {
 	d.boxes[spec.ID] = b
 	d.next = (d.next + 1) % slotsEach
 	return b, nil
-}
-
-func validID(id string) bool {
-	return len(id) >= 1 && len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // hostID is the first of a slot's two host user ids.

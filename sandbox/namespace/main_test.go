@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	sandboxtest.Main()
 	probeMain()
 	daemonMain()
+	if os.Getenv(rootlessDir) != "" {
+		os.Exit(m.Run())
+	}
 	os.Exit(runTests(m))
 }
 

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,9 +32,8 @@ const (
 )
 
 const (
-	maxMounts = 64
-	rootSize  = "1m"  // the root holds directories and a few small files
-	shmSize   = "64m" // /dev/shm; counts as memory of the function
+	rootSize = "1m"  // the root holds directories and a few small files
+	shmSize  = "64m" // /dev/shm; counts as memory of the function
 )
 
 // plan is the set-up program of one sandbox: what its file system is, in the order in which it is built. Policy is here, in
@@ -156,44 +154,6 @@ func (p *plan) parents(dir string, made map[string]bool) {
 }
 
 func beneath(name, dir string) bool { return strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/") }
-
-// checkSpec refuses what cannot be made. Sources come from the daemon and are trusted; targets may hold a function's names.
-func checkSpec(spec sandbox.Spec) error {
-	if len(spec.Mounts) > maxMounts {
-		return fmt.Errorf("sandbox %s: %d mounts; at most %d are allowed", spec.ID, len(spec.Mounts), maxMounts)
-	}
-	if len(spec.Hostname) > 64 || strings.ContainsRune(spec.Hostname, 0) {
-		return fmt.Errorf("sandbox %s: a host name has at most 64 characters", spec.ID)
-	}
-	seen := map[string]bool{}
-	for _, m := range spec.Mounts {
-		if !filepath.IsAbs(m.Source) || strings.ContainsRune(m.Source+m.Target, 0) || len(m.Target) > 1024 {
-			return fmt.Errorf("sandbox %s: mount of %q at %q: both must be absolute paths", spec.ID, m.Source, m.Target)
-		}
-		if !path.IsAbs(m.Target) || path.Clean(m.Target) != m.Target || seen[m.Target] || reserved(m.Target) {
-			return fmt.Errorf("sandbox %s: mount target %q must be a clean absolute path, unique, and not the driver's own", spec.ID, m.Target)
-		}
-		seen[m.Target] = true
-	}
-	l := spec.Limits
-	if l.MemoryBytes <= 0 || l.CPUs <= 0 || l.PIDs <= 0 || l.ScratchBytes <= 0 {
-		return fmt.Errorf("sandbox %s: every limit must be positive: %+v", spec.ID, l)
-	}
-	return nil
-}
-
-// reserved reports paths that are the driver's. Below /etc files may be shown (certificates, ld.so.cache).
-func reserved(target string) bool {
-	if target == "/" || target == "/etc" {
-		return true
-	}
-	for _, own := range []string{"/proc", "/dev", "/tmp", "/sys"} {
-		if target == own || beneath(target, own) {
-			return true
-		}
-	}
-	return false
-}
 
 // maskedProc are the entries of /proc that the OCI default profile hides; those it makes read-only need nothing, since all of
 // /proc is.

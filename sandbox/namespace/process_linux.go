@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 const (
 	// callLimit bounds a call whose context has no earlier deadline.
 	callLimit = 10 * time.Second
-	maxExtra  = 16
 )
 
 // process is one process of Exec.
@@ -161,9 +159,8 @@ func rawFD(file *os.File) (fd uintptr) {
 }
 
 func execPacket(cmd sandbox.Command) (packet, error) {
-	if len(cmd.Extra) > maxExtra || len(cmd.Args)+len(cmd.Env) > maxStrings-2 || len(cmd.Args) == 0 {
-		return packet{}, fmt.Errorf("exec %s: %d extra files, %d arguments, %d variables: at most %d files and %d strings, and Args[0], are expected",
-			cmd.Path, len(cmd.Extra), len(cmd.Args), len(cmd.Env), maxExtra, maxStrings-2)
+	if err := cmd.Check(); err != nil {
+		return packet{}, err
 	}
 	dir := cmd.Dir
 	if dir == "" {
@@ -175,14 +172,6 @@ func execPacket(cmd sandbox.Command) (packet, error) {
 		for _, s := range list {
 			request.body = appendString(request.body, s)
 		}
-	}
-	zeros := 2 + len(cmd.Args) + len(cmd.Env)
-	if strings.Count(string(request.body), "\x00") != zeros {
-		return packet{}, fmt.Errorf("exec %s: a string holds a zero byte", cmd.Path)
-	}
-	if len(request.body) > maxPacket-headLen {
-		return packet{}, fmt.Errorf("exec %s: arguments and environment of %d bytes; at most %d fit: %w",
-			cmd.Path, len(request.body), maxPacket-headLen, syscall.E2BIG)
 	}
 	return request, nil
 }

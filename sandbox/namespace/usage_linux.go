@@ -63,7 +63,8 @@ func (g *group) oomKills() int {
 func (g *group) usage() sandbox.Usage {
 	var u sandbox.Usage
 	now := g.number(g.file(g.c.memory, "memory.usage_in_bytes", "memory.current"))
-	peak := g.number(g.file(g.c.memory, "memory.max_usage_in_bytes", "memory.peak"))
+	// The kernel counts in batches, so that the peak can be a page or two past the limit.
+	peak := min(g.max, g.number(g.file(g.c.memory, "memory.max_usage_in_bytes", "memory.peak")))
 	stat, active, inactive := g.file(g.c.memory, "memory.stat", "memory.stat"), "active_file", "inactive_file"
 	if !g.c.unified {
 		active, inactive = "total_active_file", "total_inactive_file"

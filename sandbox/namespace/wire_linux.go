@@ -14,7 +14,6 @@ import (
 const (
 	maxPacket   = 160 << 10
 	maxFDs      = 32
-	maxStrings  = 8192
 	maxChildren = 64
 	headLen     = 16
 

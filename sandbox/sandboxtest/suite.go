@@ -217,7 +217,9 @@ func testRefused(t *testing.T, c Config) {
 		"disk":   func(s *sandbox.Spec) { s.Limits.ScratchBytes = 0 },
 		"root":   func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: "/usr", Target: "/"}) },
 		"proc":   func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: "/usr", Target: "/proc/x"}) },
-		"climb":  func(s *sandbox.Spec) { s.Mounts = append(s.Mounts, sandbox.Mount{Source: "/usr", Target: "/a/../../x"}) },
+		"climb": func(s *sandbox.Spec) {
+			s.Mounts = append(s.Mounts, sandbox.Mount{Source: "/usr", Target: "/a/../../x"})
+		},
 	} {
 		spec := c.Spec("refused-" + name)
 		change(&spec)
