@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,40 @@ func TestFramesInitErrorAndReset(t *testing.T) {
 	if err := api.WaitNext(short(t)); err != ErrReset {
 		t.Errorf("WaitNext after Close: %v", err)
 	}
+}
+
+// A runtime that reports an init error ends at once, so that Reset follows closely. Who waits must still get the error.
+func TestInitErrorIsNotLostToReset(t *testing.T) {
+	for range 200 {
+		api, p, served := connect(t)
+		ready := make(chan error, 1)
+		waiting := make(chan struct{})
+		go func() {
+			close(waiting)
+			ready <- api.WaitReady(short(t))
+		}()
+		<-waiting
+		for api.waiters() == 0 {
+			runtime.Gosched()
+		}
+		p.send('I', "\x01x{}")
+		p.c.Close()
+		<-served
+		api.Reset()
+		if err := <-ready; !errors.As(err, new(*InitError)) {
+			t.Fatalf("WaitReady: %v", err)
+		}
+	}
+}
+
+// waiters is 1 when somebody awaits a change of phase.
+func (a *API) waiters() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.changed == nil {
+		return 0
+	}
+	return 1
 }
 
 func TestFramesViolations(t *testing.T) {

@@ -1,9 +1,13 @@
 package runtimeapi
 
 import (
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"berth/lambda"
@@ -15,12 +19,30 @@ const (
 	// maxHeaderBytes lets through the X-Ray error cause, for which clients allow themselves 1 MiB.
 	maxHeaderBytes = 1<<20 + 64<<10
 	headerTimeout  = 30 * time.Second
+
+	// maxConns bounds the connections of one environment, and with maxHeaderBytes the memory that its function can make
+	// the host hold. Runtimes use one to three.
+	maxConns = 16
 )
 
-// NewServer returns a server whose settings fit the Runtime API: the headers of a request are bounded in size and time;
-// idle connections stay, because a frozen runtime comes back to its own after any length of time.
+// NewServer returns a server whose settings fit the Runtime API: connections are bounded in number, the headers of a
+// request in size and time; idle connections stay, because a frozen runtime comes back to its own after any length of time.
 func (a *API) NewServer() *http.Server {
-	return &http.Server{Handler: a, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes}
+	var open atomic.Int32
+	return &http.Server{
+		Handler: a, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: log.New(io.Discard, "", 0), // what the function sends is no news to the operator
+		ConnState: func(c net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				if open.Add(1) > maxConns {
+					_ = c.Close() // StateClosed follows
+				}
+			case http.StateClosed, http.StateHijacked:
+				open.Add(-1)
+			}
+		},
+	}
 }
 
 // ServeHTTP is the HTTP face: the Runtime API 2018-06-01 as published, with the status codes and bodies of AWS's open-source

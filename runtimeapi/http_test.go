@@ -292,6 +292,46 @@ func TestHTTPTruncatedAndStreamedAnswers(t *testing.T) {
 	}
 }
 
+func TestHTTPConnectionsAreBounded(t *testing.T) {
+	_, addr := serve(t)
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range maxConns {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+		io.WriteString(c, "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("one connection more was served: %d", n)
+	}
+	c.Close()
+	conns[0].Close()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		resp, err := http.Get("http://" + addr + "/2018-06-01/ping")
+		if err == nil {
+			resp.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a connection that ended still counts: %v", err)
+		}
+	}
+}
+
 func FuzzRuntimeAPIRequest(f *testing.F) {
 	f.Add([]byte("GET " + base + "invocation/next HTTP/1.1\r\nHost: x\r\n\r\nPOST " + base + "invocation/fuzz/response HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"))
 	f.Add([]byte("POST " + base + "init/error HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"))

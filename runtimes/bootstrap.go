@@ -38,13 +38,29 @@ func bootstrap(language string) ([]file, error) {
 	return files, nil
 }
 
+const stagingPrefix = ".unpack-"
+
+// removeLeftovers removes what a daemon that was killed while it unpacked has left in root.
+func removeLeftovers(root string) error {
+	left, err := filepath.Glob(filepath.Join(root, stagingPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // unpack makes dir hold the files, and what finish adds to them (nil for nothing). It is all there or not there: an
 // earlier unpacking is kept if it is whole, and replaced in one step if not.
 func unpack(dir string, files []file, finish func(dir string) error) error {
 	if whole(dir, files) {
 		return nil
 	}
-	staging, err := os.MkdirTemp(filepath.Dir(dir), ".unpack-")
+	staging, err := os.MkdirTemp(filepath.Dir(dir), stagingPrefix)
 	if err != nil {
 		return err
 	}

@@ -66,6 +66,9 @@ func Discover(ctx context.Context, cfg Config) (*Set, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("a place for the runtimes' bootstraps: %w", err)
 	}
+	if err := removeLeftovers(root); err != nil {
+		return nil, err
+	}
 	found := candidates(search)
 	results := make([]*Runtime, len(found))
 	errs := make([]error, len(found))

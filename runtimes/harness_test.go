@@ -24,8 +24,14 @@ var discovered = sync.OnceValues(func() (*Set, error) {
 		return nil, err
 	}
 	stateDir = dir
-	return Discover(context.Background(), Config{StateDir: dir})
+	return Discover(context.Background(), config(dir))
 })
+
+// config looks in the default places, and in those of BERTH_TEST_SEARCH: directories of more interpreters to test with.
+func config(stateDir string) Config {
+	extra := filepath.SplitList(os.Getenv("BERTH_TEST_SEARCH"))
+	return Config{StateDir: stateDir, Search: append(slices.Clone(DefaultSearch), extra...)}
+}
 
 var stateDir string
 

@@ -142,6 +142,7 @@ func TestPythonRaises(t *testing.T) {
 		if !strings.HasPrefix(answer, "I:Exception ") || got["requestId"] != "" {
 			t.Error(answer)
 		}
+		matchStack(t, got["stackTrace"].([]any))
 		stack := got["stackTrace"].([]any)
 		first, last := stack[0].(string), stack[len(stack)-1].(string)
 		if !strings.Contains(first, `importlib/__init__.py", line `) || !strings.Contains(first, ", in import_module\n    return _bootstrap._gcd_import(name[level:], package, level)\n") {
@@ -191,7 +192,9 @@ func TestPythonModulesAndExit(t *testing.T) {
 				t.Errorf("exit status %d", code)
 			}
 		}
-		p := start(t, rt, source{"h.py": "import sys\nsys.exit(0)\n"}, "h.f")
+		p := start(t, rt, source{"h.py": "import logging\ndef f(e, c):\n    return logging.X\n", "logging.py": "X = 8\n"}, "h.f")
+		want(t, p.invoke("1"), "8")
+		p = start(t, rt, source{"h.py": "import sys\nsys.exit(0)\n"}, "h.f")
 		want(t, p.invoke("1"), "failed: %s", runtimeapi.ErrReset)
 	})
 }
@@ -271,6 +274,31 @@ func recordings(t *testing.T) map[string]struct{ Answers map[string]json.RawMess
 		t.Fatal(err)
 	}
 	return all
+}
+
+// matchStack compares the trace of a failed import with the recorded one, but for the interpreter's version: its line
+// numbers, and where its library lies.
+func matchStack(t *testing.T, got []any) {
+	t.Helper()
+	all := recordings(t)
+	if all == nil {
+		return
+	}
+	var recorded struct{ Payload struct{ StackTrace []string } }
+	if err := json.Unmarshal(all["invoke::TestLambdaErrors::test_lambda_runtime_error"].Answers["invocation_error"], &recorded); err != nil {
+		t.Fatal(err)
+	}
+	varying := regexp.MustCompile(`line \d+|"/\S+/lib/python3\.\d+/`)
+	want := recorded.Payload.StackTrace
+	if len(got) != len(want) {
+		t.Errorf("%d frames, recorded %d", len(got), len(want))
+		return
+	}
+	for i := range want {
+		if g, w := varying.ReplaceAllString(got[i].(string), "*"), varying.ReplaceAllString(want[i], "*"); g != w {
+			t.Errorf("frame %d is %q, recorded %q", i, g, w)
+		}
+	}
 }
 
 // matchRecording compares an error payload with the recorded one; placeholders such as <uuid> match anything.

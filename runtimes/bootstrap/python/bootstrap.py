@@ -370,6 +370,8 @@ class _LoggingHook:
 
         def exec_module(module):
             execute(module)
+            if not hasattr(module, "getLogger") or not hasattr(module, "Formatter"):
+                return  # a file of the function that happens to have this name
             import _berth_logging
 
             _berth_logging.set_up(module, Current, _JSON_LOGS, _ENVIRON.get("AWS_LAMBDA_LOG_LEVEL"))
