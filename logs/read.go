@@ -166,6 +166,9 @@ func eachLine(path string, buf *bytes.Buffer, each func(l line, offset int64)) e
 	}
 	defer func() { _ = f.Close() }()
 	buf.Reset()
+	if info, err := f.Stat(); err == nil && info.Size() < maxSegmentRead {
+		buf.Grow(int(info.Size()) + bytes.MinRead)
+	}
 	if _, err := buf.ReadFrom(io.LimitReader(f, maxSegmentRead)); err != nil {
 		return err
 	}
@@ -239,7 +242,6 @@ func (s *selection) add(l line, segment, offset int64) {
 	heap.Push(s, found{at, Record{
 		Event:    Event{Stream: string(l.stream), Time: time.UnixMilli(l.time), Message: message},
 		Ingested: time.UnixMilli(l.ingested),
-		ID:       fmt.Sprintf("%016d%012d%012d", l.time, segment, offset),
 	}})
 	s.bytes += len(message)
 	for len(s.found) > s.limit || s.bytes > maxPageBytes && len(s.found) > 1 {
@@ -253,7 +255,9 @@ func (s *selection) page() Page {
 	slices.SortFunc(s.found, func(x, y found) int { return x.at.compare(y.at) })
 	p := Page{Records: make([]Record, len(s.found))}
 	for i := range s.found {
-		p.Records[i] = s.found[i].record
+		f := &s.found[i]
+		f.record.ID = fmt.Sprintf("%016d%012d%012d", f.record.Time.UnixMilli(), f.at.segment, f.at.offset)
+		p.Records[i] = f.record
 	}
 	begin, end := s.after, s.after
 	if n := len(s.found); n > 0 {

@@ -36,13 +36,17 @@ func (ws *writers) write(key groupKey, lines []byte) (left []byte, err error) {
 		return lines, err
 	}
 	for len(lines) > 0 {
-		if w.bytes >= ws.cfg.SegmentBytes {
+		n := cutLines(lines, ws.cfg.SegmentBytes-w.bytes)
+		if n == 0 && w.bytes > 0 {
 			if err := w.rotate(ws.cfg.MaxBytes - ws.cfg.SegmentBytes); err != nil {
 				ws.close(key)
 				return lines, err
 			}
+			continue
 		}
-		n := cutLines(lines, ws.cfg.SegmentBytes-w.bytes)
+		if n == 0 { // a line longer than a segment
+			n = bytes.IndexByte(lines, '\n') + 1
+		}
 		if err := w.append(lines[:n]); err != nil {
 			ws.close(key) // opened anew, the file shows where it ends
 			return lines, err
@@ -52,15 +56,12 @@ func (ws *writers) write(key groupKey, lines []byte) (left []byte, err error) {
 	return nil, nil
 }
 
-// cutLines returns the length of the whole lines in b that fit in room bytes, at least of one line.
+// cutLines returns the length of the whole lines in b that fit in room bytes.
 func cutLines(b []byte, room int64) int {
 	if int64(len(b)) <= room {
 		return len(b)
 	}
-	if n := bytes.LastIndexByte(b[:room], '\n') + 1; n > 0 {
-		return n
-	}
-	return bytes.IndexByte(b, '\n') + 1
+	return bytes.LastIndexByte(b[:max(room, 0)], '\n') + 1
 }
 
 func (ws *writers) get(key groupKey) (*writer, error) {
