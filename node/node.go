@@ -21,6 +21,7 @@ import (
 	"berth/manager"
 	"berth/runtimes"
 	"berth/sandbox"
+	"berth/sandbox/guard"
 	"berth/sandbox/namespace"
 	"berth/store/jetstream"
 	"berth/worker"
@@ -44,6 +45,8 @@ const (
 	idleLimit       = 2 * time.Minute
 	maxHeaderBytes  = 64 << 10
 	startLimit      = time.Minute
+	// drainLimit is how long calls under way may go on when the server is told to stop; then they are cut off.
+	drainLimit = 10 * time.Second
 )
 
 // Run runs all roles in this process until ctx ends or a role fails, and returns when everything has stopped.
@@ -166,15 +169,16 @@ func newDriver(ctx context.Context, cfg Config, l *lifecycle, data *dataDir) (sa
 	if err != nil {
 		return nil, err
 	}
-	l.onStop("sandbox driver", func(context.Context) error { return driver.Close() })
-	swept, err := driver.Sweep(ctx)
+	guarded := guard.New(driver, guard.Config{})
+	l.onStop("sandbox driver", func(context.Context) error { return guarded.Close() })
+	swept, err := guarded.Sweep(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("removing what an earlier server left behind: %w", err)
 	}
 	if swept > 0 {
 		cfg.Log.Info("removed what an earlier server left behind", "sandboxes", swept)
 	}
-	return driver, nil
+	return guarded, nil
 }
 
 func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, error) {
@@ -203,11 +207,14 @@ func serveHTTP(l *lifecycle, listener net.Listener, handler http.Handler, log *s
 		}
 	}()
 	l.onStop("http", func(ctx context.Context) error {
+		defer func() { <-done }()
+		ctx, cancel := context.WithTimeout(ctx, drainLimit)
+		defer cancel()
 		err := s.Shutdown(ctx)
-		if err != nil {
-			s.Close()
+		if errors.Is(err, context.DeadlineExceeded) {
+			log.Warn("calls were still running when the server stopped: they are cut off", "waited", drainLimit)
+			return s.Close()
 		}
-		<-done
 		return err
 	})
 }

@@ -147,6 +147,16 @@ func (b *standinBox) killAll() {
 	}
 }
 
+func (b *standinBox) SetCPUs(_ context.Context, cores float64) error {
+	if err := b.d.fail("cpus"); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spec.Limits.CPUs = cores
+	return nil
+}
+
 func (b *standinBox) Freeze(context.Context) error {
 	if err := b.d.fail("freeze"); err != nil {
 		return err

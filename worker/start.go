@@ -23,6 +23,7 @@ var apiAddress = netip.MustParseAddrPort("169.254.100.1:9001")
 // Limits of one sandbox that do not come from the function's configuration.
 const (
 	mbPerCore         = 1769 // memory that comes with one core; developer guide
+	initCPUs          = 2.0  // processor share of the init phase, in cores: a function starts as fast as it can, whatever its size
 	maxAPIConnections = 32   // to the Runtime API of one environment, open at the same time; clients need one or two
 	maxPIDs           = 1024 // processes and threads; developer guide, "execution processes/threads"
 	taskRoot          = "/var/task"
@@ -42,6 +43,7 @@ var startSteps = []struct {
 	{"open the log pipe", (*environment).openOutput, (*environment).closeOutput},
 	{"open the Runtime API", (*environment).openAPI, (*environment).closeAPI},
 	{"initialise the runtime", (*environment).initPhase, func(*environment) {}}, // its processes end with the sandbox
+	{"limit the processor share", (*environment).limitCPU, func(*environment) {}},
 }
 
 // start runs the steps and hands the turn on, or takes apart what there is.
@@ -110,12 +112,24 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 		Mounts: append(e.runtime.Mounts[:len(e.runtime.Mounts):len(e.runtime.Mounts)], sandbox.Mount{Source: e.tree.Path, Target: taskRoot}),
 		Limits: sandbox.Limits{
 			MemoryBytes:  int64(v.MemoryMB) << 20,
-			CPUs:         float64(v.MemoryMB) / mbPerCore,
+			CPUs:         max(initCPUs, cpuShare(v)),
 			PIDs:         maxPIDs,
 			ScratchBytes: int64(v.EphemeralMB) << 20,
 		},
 	})
 	return err
+}
+
+// cpuShare is a version's processor share in cores; it follows the memory size, as on Lambda.
+func cpuShare(v *lambda.Version) float64 { return float64(v.MemoryMB) / mbPerCore }
+
+// limitCPU ends the boost of the init phase.
+func (e *environment) limitCPU(ctx context.Context) error {
+	share := cpuShare(e.version)
+	if share >= initCPUs {
+		return nil
+	}
+	return e.sandbox.SetCPUs(ctx, share)
 }
 
 func (e *environment) destroySandbox() {

@@ -33,6 +33,7 @@ const (
 	OpKill    Op = "kill"
 	OpFreeze  Op = "freeze"
 	OpThaw    Op = "thaw"
+	OpSetCPUs Op = "setcpus"
 	OpUsage   Op = "usage"
 	OpDestroy Op = "destroy"
 )
@@ -136,6 +137,7 @@ type Sandbox struct {
 	listeners map[netip.AddrPort]*listener
 	processes map[*Process]bool
 	usage     sandbox.Usage
+	cpus      float64
 	frozen    bool
 	gone      bool
 }
@@ -280,6 +282,26 @@ func (b *Sandbox) setFrozen(ctx context.Context, op Op, frozen bool) error {
 	defer b.mu.Unlock()
 	b.frozen = frozen
 	return nil
+}
+
+// SetCPUs implements sandbox.Sandbox.
+func (b *Sandbox) SetCPUs(ctx context.Context, cores float64) error {
+	if err := b.enter(ctx, OpSetCPUs); err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	if !(cores > 0) {
+		return fmt.Errorf("the processor share must be above 0 cores, not %g", cores)
+	}
+	b.cpus = cores
+	return nil
+}
+
+// CPUs returns the processor share that was set last; 0 if none was.
+func (b *Sandbox) CPUs() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cpus
 }
 
 // Usage implements sandbox.Sandbox.

@@ -197,6 +197,11 @@ func (b *box) Freeze(ctx context.Context) error { return b.call(ctx, b.inner.Fre
 // Thaw implements sandbox.Sandbox.
 func (b *box) Thaw(ctx context.Context) error { return b.call(ctx, b.inner.Thaw) }
 
+// SetCPUs implements sandbox.Sandbox.
+func (b *box) SetCPUs(ctx context.Context, cores float64) error {
+	return b.call(ctx, func(ctx context.Context) error { return b.inner.SetCPUs(ctx, cores) })
+}
+
 // Usage implements sandbox.Sandbox.
 func (b *box) Usage(ctx context.Context) (sandbox.Usage, error) {
 	ctx, cancel, err := b.open(ctx)

@@ -68,38 +68,62 @@ func (c *cgroups) create(id string, limits sandbox.Limits, extra int64) (*group,
 func (g *group) limit(l sandbox.Limits, extra int64) error {
 	memory := strconv.FormatInt(l.MemoryBytes+extra, 10)
 	pids := strconv.Itoa(l.PIDs + 1) // the init is one more
-	period, quota := cpuBandwidth(l.CPUs)
-	var err error
-	set := func(optional bool, name, value string) {
-		if err != nil {
-			return
-		}
-		if werr := writeFile(name, value); werr != nil && !(optional && errors.Is(werr, unix.ENOENT)) {
-			err = werr
-		}
-	}
+	var w limitWriter
 	if g.c.unified {
 		dir := g.dir(g.c.v2)
-		set(false, dir+"/memory.max", memory)
-		set(true, dir+"/memory.swap.max", "0")
-		set(false, dir+"/pids.max", pids)
-		set(false, dir+"/cpu.max", quota+" "+period)
-		set(true, dir+"/cpu.max.burst", quota)
-		return err
+		w.set(dir+"/memory.max", memory)
+		w.setIfThere(dir+"/memory.swap.max", "0")
+		w.set(dir+"/pids.max", pids)
 	}
 	if g.c.memory != "" {
-		set(false, g.dir(g.c.memory)+"/memory.limit_in_bytes", memory)
-		set(true, g.dir(g.c.memory)+"/memory.memsw.limit_in_bytes", memory)
+		w.set(g.dir(g.c.memory)+"/memory.limit_in_bytes", memory)
+		w.setIfThere(g.dir(g.c.memory)+"/memory.memsw.limit_in_bytes", memory)
 	}
 	if g.c.pids != "" {
-		set(false, g.dir(g.c.pids)+"/pids.max", pids)
+		w.set(g.dir(g.c.pids)+"/pids.max", pids)
+	}
+	if w.err != nil {
+		return w.err
+	}
+	return g.setCPUs(l.CPUs)
+}
+
+// setCPUs sets the processor share. The kernel refuses a burst above the quota, so it goes first when the share falls.
+func (g *group) setCPUs(cores float64) error {
+	period, quota := cpuBandwidth(cores)
+	var w limitWriter
+	if g.c.unified {
+		dir := g.dir(g.c.v2)
+		w.setIfThere(dir+"/cpu.max.burst", "0")
+		w.set(dir+"/cpu.max", quota+" "+period)
+		w.setIfThere(dir+"/cpu.max.burst", quota)
 	}
 	if g.c.cpu != "" {
-		set(false, g.dir(g.c.cpu)+"/cpu.cfs_period_us", period)
-		set(false, g.dir(g.c.cpu)+"/cpu.cfs_quota_us", quota)
-		set(true, g.dir(g.c.cpu)+"/cpu.cfs_burst_us", quota)
+		dir := g.dir(g.c.cpu)
+		w.setIfThere(dir+"/cpu.cfs_burst_us", "0")
+		w.set(dir+"/cpu.cfs_period_us", period)
+		w.set(dir+"/cpu.cfs_quota_us", quota)
+		w.setIfThere(dir+"/cpu.cfs_burst_us", quota)
 	}
-	return err
+	return w.err
+}
+
+// limitWriter writes control files until one fails.
+type limitWriter struct{ err error }
+
+func (w *limitWriter) set(name, value string) {
+	if w.err == nil {
+		w.err = writeFile(name, value)
+	}
+}
+
+// setIfThere is for files that older kernels do not have.
+func (w *limitWriter) setIfThere(name, value string) {
+	if w.err == nil {
+		if err := writeFile(name, value); !errors.Is(err, unix.ENOENT) {
+			w.err = err
+		}
+	}
 }
 
 // cpuBandwidth returns period and quota in microseconds for a share of cores.

@@ -98,6 +98,16 @@ func TestUnified(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
+	for _, name := range []string{"cpu.max", "cpu.max.burst"} { // plain files keep the tail of a longer text
+		write(t, filepath.Join(dir, name), "")
+	}
+	write(t, filepath.Join(dir, "cpu.max.burst"), "10000")
+	if err := g.setCPUs(0.0724); err != nil {
+		t.Fatal(err)
+	}
+	if quota, burst := read(t, filepath.Join(dir, "cpu.max")), read(t, filepath.Join(dir, "cpu.max.burst")); quota != "1448 20000" || burst[:4] != "1448" {
+		t.Errorf("after setCPUs: quota %q, burst %q", quota, burst)
+	}
 	for name, text := range map[string]string{
 		"memory.current": "5000\n", "memory.peak": "9000\n", "memory.stat": "anon 1\nactive_file 500\ninactive_file 1000\n", "pids.current": "4\n",
 		"cpu.stat": "usage_usec 77\nuser_usec 1\n", "memory.events": "low 0\noom 5\noom_kill 2\n",

@@ -277,6 +277,22 @@ func (b *box) stopAll(ctx context.Context, stop bool) error {
 	return err
 }
 
+// SetCPUs implements sandbox.Sandbox.
+func (b *box) SetCPUs(_ context.Context, cores float64) error {
+	if !(cores > 0) {
+		return fmt.Errorf("the processor share must be above 0 cores, not %g", cores)
+	}
+	b.destroying.Lock()
+	defer b.destroying.Unlock()
+	if b.destroyed {
+		return b.goneError()
+	}
+	if b.group == nil {
+		return nil // without root there are no limits
+	}
+	return b.group.setCPUs(cores)
+}
+
 // Usage implements sandbox.Sandbox.
 func (b *box) Usage(ctx context.Context) (sandbox.Usage, error) {
 	b.destroying.Lock()

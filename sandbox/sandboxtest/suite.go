@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"os"
 	"strings"
@@ -44,7 +45,7 @@ func (c Config) Command(args ...string) sandbox.Command {
 func Run(t *testing.T, c Config) {
 	for name, test := range map[string]func(*testing.T, Config){
 		"exit": testExit, "output": testOutput, "extra": testExtra, "environment": testEnvironment, "missing": testMissing,
-		"refused": testRefused, "listen": testListen, "kill": testKill, "freeze": testFreeze, "destroy": testDestroy,
+		"refused": testRefused, "listen": testListen, "kill": testKill, "freeze": testFreeze, "cpus": testSetCPUs, "destroy": testDestroy,
 		"many": testMany, "cancelled": testCancelled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
@@ -348,6 +349,26 @@ func testFreeze(t *testing.T, c Config) {
 	Await(t, p)
 	if err := b.Freeze(t.Context()); err != nil { // Destroy ends a frozen one
 		t.Fatal(err)
+	}
+}
+
+func testSetCPUs(t *testing.T, c Config) {
+	b := c.Make(t)
+	for _, cores := range []float64{0.1, 2, 0.0724} { // down, up and down again
+		if err := b.SetCPUs(t.Context(), cores); err != nil {
+			t.Errorf("%g cores: %v", cores, err)
+		}
+	}
+	for _, cores := range []float64{0, -1, math.NaN()} {
+		if err := b.SetCPUs(t.Context(), cores); err == nil {
+			t.Errorf("%g cores were accepted", cores)
+		}
+	}
+	if err := b.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.SetCPUs(t.Context(), 1); !errors.Is(err, sandbox.ErrGone) {
+		t.Errorf("SetCPUs after Destroy: %v", err)
 	}
 }
 
