@@ -11,8 +11,6 @@ import (
 // TestInitHasMoreProcessor: a function initialises with the boosted share and runs with its own.
 func TestInitHasMoreProcessor(t *testing.T) {
 	for memory, want := range map[int]float64{128: 128.0 / 1769, 1769: 1, 10240: 10240.0 / 1769} {
-		v := testVersion()
-		v.MemoryMB = memory
 		var atBoot float64
 		h := newHarness(t, func(p *standinProcess) sandbox.Exit {
 			p.box.mu.Lock()
@@ -20,6 +18,8 @@ func TestInitHasMoreProcessor(t *testing.T) {
 			p.box.mu.Unlock()
 			return serve(func(_ *standinProcess, payload string) (byte, string) { return 'R', payload })(p)
 		})
+		v := testVersion()
+		v.MemoryMB = memory
 		res := h.start(v)
 		h.wantOutcome(h.call(res, `1`), lambda.OK, `1`)
 		box := h.driver.box(0)
