@@ -34,7 +34,6 @@ type cluster struct {
 	peers     []*peers
 	worker    *worker
 	timeline  timeline
-	base      frontend.Config
 }
 
 type options struct {
