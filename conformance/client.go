@@ -21,7 +21,8 @@ type Target struct {
 	// Sign adds credentials to a request; nil when the server needs none.
 	Sign func(r *http.Request, body []byte) error
 	// Runtimes says which runtimes can run code, by the name that was recorded: {"python3.12": "python3.11"} runs
-	// scenarios of python3.12 with python3.11. Nil: the server runs no code, and those scenarios skip.
+	// scenarios of python3.12 with python3.11. Nil: the server runs no code: only the scenarios of
+	// the API itself are replayed, and otherwise only those that run code.
 	Runtimes map[string]string
 }
 
@@ -180,10 +181,12 @@ func (c *client) normalise(v any) any {
 	case string:
 		v = strings.ReplaceAll(v, c.target.Account, recordedAccount)
 		for recorded, actual := range c.target.Runtimes {
-			if recorded != actual && (v == actual || v == "AWS_Lambda_"+actual) {
-				v = strings.Replace(v, actual, recorded, 1)
-				break
+			if v == actual {
+				return recorded
 			}
+			// Inside a payload: the two places where a function sees its runtime's name.
+			v = strings.ReplaceAll(v, "AWS_Lambda_"+actual, "AWS_Lambda_"+recorded)
+			v = strings.ReplaceAll(v, "/opt/nodejs/node"+version(actual)+"/", "/opt/nodejs/node"+version(recorded)+"/")
 		}
 		return v
 	}

@@ -27,7 +27,7 @@ func Run(t *testing.T, target Target) {
 			t.Errorf("no recording %s", sc.id)
 			continue
 		}
-		if sc.runtime != "" && target.Runtimes[sc.runtime] == "" {
+		if (sc.runtime == "") != (target.Runtimes == nil) || sc.runtime != "" && target.Runtimes[sc.runtime] == "" {
 			skipped++
 			continue
 		}
@@ -44,7 +44,11 @@ func Run(t *testing.T, target Target) {
 			}
 		})
 	}
-	t.Logf("%d of %d recordings of this slice match (%d need a runtime that the target does not run)", matched, total, skipped)
+	part := "the API"
+	if target.Runtimes != nil {
+		part = "functions that run"
+	}
+	t.Logf("%d of %d recordings of %s match (%d are not for this target)", matched, total, part, skipped)
 }
 
 // replay runs one scenario and compares its answers.
@@ -84,3 +88,24 @@ func ordered(a, b map[string]any) []string {
 	}
 	return labels
 }
+
+// RuntimesOf says which installed runtime stands in for each recorded one: any version of the same language, since the
+// recordings were made with more versions than a host has.
+func RuntimesOf(installed []string) map[string]string {
+	out := map[string]string{}
+	for _, sc := range scenarios() {
+		for _, name := range installed {
+			if sc.runtime == name || language(sc.runtime) == language(name) && out[sc.runtime] == "" {
+				out[sc.runtime] = name
+			}
+		}
+	}
+	return out
+}
+
+// version is the number in a runtime's name: "24" of nodejs24.x.
+func version(runtime string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(runtime, language(runtime)), ".x")
+}
+
+func language(runtime string) string { return strings.TrimRight(runtime, "0123456789.x") }

@@ -143,7 +143,8 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	single := newSingle(cat)
 	w, err := worker.New(worker.Config{
 		ID: single.workerID, Driver: driver, Runtimes: set, Code: cache, Logs: logStore, MemoryBytes: memory, Log: cfg.Log,
-		Owners: func(lambda.ManagerID) worker.Owner { return single.manager },
+		Owners:      func(lambda.ManagerID) worker.Owner { return single.manager },
+		Credentials: placeholderCredentials,
 	})
 	if err != nil {
 		return nil, err
