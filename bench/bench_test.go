@@ -114,11 +114,11 @@ func TestReport(t *testing.T) {
 }
 
 func TestParseBenchmarks(t *testing.T) {
-	got := parseBenchmarks("goos: linux\nBenchmarkCreate-2   \t 500\t   2000000 ns/op\t  546.5 sandboxes/s\t 12 B/op\t 3 allocs/op\nPASS\n")
+	got := parseBenchmarks("goos: linux\nBenchmarkSandbox/workers=2-2   \t 500\t   2000000 ns/op\t 2591 create-µs\t 546.5 per-s\t 12 B/op\t 3 allocs/op\nPASS\n")
 	want := []row{
-		{Metric: "sandbox.Create", Value: 2, Unit: "ms"},
-		{Metric: "sandbox.Create.rate", Value: 500, Unit: "1/s"},
-		{Metric: "sandbox.Create.sandboxes/s", Value: 546.5},
+		{Metric: "sandbox.Sandbox/workers=2.operation", Value: 2000, Unit: "µs"},
+		{Metric: "sandbox.Sandbox/workers=2.create", Value: 2591, Unit: "µs"},
+		{Metric: "sandbox.Sandbox/workers=2.rate", Value: 546.5, Unit: "1/s"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
