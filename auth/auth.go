@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"berth/lambda"
@@ -39,8 +40,9 @@ var DefaultServices = []string{"lambda", "logs", "sts"}
 
 // Verifier verifies SigV4 signatures. Safe for concurrent use.
 type Verifier struct {
-	cfg  Config
-	keys keyCache
+	cfg     Config
+	keys    keyCache
+	buffers sync.Pool // of *[]byte
 }
 
 // NewVerifier returns a Verifier for cfg.

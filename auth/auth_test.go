@@ -115,6 +115,7 @@ func TestVerifyTakesWhatTheSDKSigns(t *testing.T) {
 			req, body := signed(t, tt.method, tt.url, tt.body, func(s *signing) {
 				s.req.Header["X-Odd"] = []string{"  a   b ", "c"}
 				s.req.Header.Set("X-Amz-Client-Context", "e30=")
+				s.after = func(r *http.Request) { r.Header.Set("X-Amz-User-Agent", "aws-sdk-php") }
 				s.req.Header.Set("Content-Type", "application/json;  charset=utf-8")
 			})
 			id, err := v.Verify(req, body)

@@ -34,13 +34,14 @@ func checkTime(sig *signature, now time.Time) error {
 }
 
 // checkSigned refuses a request whose meaning could be changed outside the signature: the host and all X-Amz-* headers
-// must be signed. (X-Amzn-Trace-Id is not one of them: proxies write it.)
+// must be signed. X-Amzn-Trace-Id is not one of them (proxies write it), and X-Amz-User-Agent means nothing (some SDKs do
+// not sign it).
 func checkSigned(r *http.Request, sig *signature) error {
 	if !signs(sig.headers, "host") {
 		return lambda.Errorf(lambda.InvalidSignature, "'Host' must be a 'SignedHeader' in the AWS Authorization.")
 	}
 	for name := range r.Header {
-		if strings.HasPrefix(name, "X-Amz-") && !signs(sig.headers, name) {
+		if strings.HasPrefix(name, "X-Amz-") && name != "X-Amz-User-Agent" && !signs(sig.headers, name) {
 			return lambda.Errorf(lambda.InvalidSignature, "'%.128s' must be a 'SignedHeader' in the AWS Authorization.", name)
 		}
 	}
@@ -62,10 +63,11 @@ func signs(list, name string) bool {
 var errMismatch = &lambda.Error{Code: lambda.InvalidSignature, Message: "The request signature we calculated does not match the " +
 	"signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
 
-// buffers holds canonical requests while they are hashed; large ones are left to the collector.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
-
-const maxPooledBuffer = 64 << 10
+// A buffer holds a canonical request while it is hashed; a large one is left to the collector.
+const (
+	usualBuffer     = 2 << 10
+	maxPooledBuffer = 64 << 10
+)
 
 // checkSignature recomputes the signature over what came and compares it in constant time.
 func (v *Verifier) checkSignature(r *http.Request, sig *signature, key lambda.AccessKey, body []byte) error {
@@ -76,13 +78,17 @@ func (v *Verifier) checkSignature(r *http.Request, sig *signature, key lambda.Ac
 				"of the body; unsigned and streaming payloads are not accepted.")
 		}
 	}
-	pooled := buffers.Get().(*[]byte)
+	pooled, _ := v.buffers.Get().(*[]byte)
+	if pooled == nil {
+		b := make([]byte, 0, usualBuffer)
+		pooled = &b
+	}
 	canonical, ok := appendCanonical((*pooled)[:0], r, sig, &payload)
 	digest := hexOf(sha256.Sum256(canonical))
 	if cap(canonical) <= maxPooledBuffer {
 		*pooled = canonical
 	}
-	defer buffers.Put(pooled)
+	defer v.buffers.Put(pooled)
 	if !ok {
 		return errMismatch
 	}

@@ -3,10 +3,12 @@ package code
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -173,21 +175,35 @@ func TestBadZipsAreRefused(t *testing.T) {
 	}
 }
 
-// zeros is a deflated entry of n zero bytes, made without writing them all in one piece.
-func zeros(t testing.TB, entries int, n int64) []byte {
+// zeros is a zip of entries of n MiB of zero bytes, put together from one compressed MiB.
+func zeros(t testing.TB, entries, n int) []byte {
 	t.Helper()
+	chunk := make([]byte, 1<<20)
+	var one, end bytes.Buffer
+	c, err := flate.NewWriter(&one, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err1 := c.Write(chunk)
+	err2 := c.Flush() // ends at a byte
+	c.Reset(&end)
+	if err := errors.Join(err1, err2, c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	data, sum := append(bytes.Repeat(one.Bytes(), n), end.Bytes()...), crc32.NewIEEE()
+	for range n {
+		_, _ = sum.Write(chunk)
+	}
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
-	chunk := make([]byte, 1<<20)
 	for i := range entries {
-		f, err := w.Create(fmt.Sprintf("f%d", i))
+		f, err := w.CreateRaw(&zip.FileHeader{Name: fmt.Sprintf("f%d", i), Method: zip.Deflate, CRC32: sum.Sum32(),
+			CompressedSize64: uint64(len(data)), UncompressedSize64: uint64(n) << 20})
+		if err == nil {
+			_, err = f.Write(data)
+		}
 		if err != nil {
 			t.Fatal(err)
-		}
-		for left := n; left > 0; left -= int64(len(chunk)) {
-			if _, err := f.Write(chunk[:min(left, int64(len(chunk)))]); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 	if err := w.Close(); err != nil {
@@ -197,12 +213,15 @@ func zeros(t testing.TB, entries int, n int64) []byte {
 }
 
 func TestSizes(t *testing.T) {
-	bomb := zeros(t, 2, lambda.MaxUnpacked/2)
+	bomb := zeros(t, 2, 125)
 	if _, err := Inspect(bomb); err == nil || err.Error() != "InvalidParameterValueException: Unzipped size must be smaller than 262144000 bytes" {
 		t.Errorf("a bomb of %d bytes: %v", len(bomb), err)
 	}
 	if _, err := unpackBytes(t, bomb); err == nil {
 		t.Error("unpacked a bomb")
+	}
+	if info, err := Inspect(zeros(t, 3, 10)); err != nil || info.Unpacked != 30<<20 {
+		t.Errorf("30 MiB of zeros: %+v, %v", info, err)
 	}
 	_, err := Inspect(make([]byte, lambda.MaxCodeZip+1))
 	if err == nil || err.Error() != "RequestEntityTooLargeException: Zipped size must be smaller than 52428800 bytes" {
@@ -379,7 +398,7 @@ func fuzz(f *testing.F, write bool) {
 		f.Add(data)
 	}
 	f.Add(makeZip(f, item{name: "a/b", content: "x"}, link("a/c", "b"), link("d", "a"), link("e", "d/c"), link("loop", "loop")))
-	f.Add(zeros(f, 3, 1<<20))
+	f.Add(zeros(f, 3, 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if plan, err := newPlan(bytes.NewReader(data), int64(len(data))); err == nil && plan.bytes > 8<<20 {
 			t.Skip() // slow, not interesting

@@ -46,6 +46,8 @@ func Zip(path string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+var errUnzipped = fmt.Errorf("unzipped size must be smaller than %d bytes", lambda.MaxUnpacked)
+
 type packer struct {
 	zip   *zip.Writer
 	left  int64 // bytes of files that may still come
@@ -107,6 +109,9 @@ func (p *packer) addFile(path, name string, info fs.FileInfo) error {
 	if _, err := cleanName(name); err != nil {
 		return fmt.Errorf("the name %q cannot be used in a function's zip", name)
 	}
+	if info.Size() > p.left {
+		return errUnzipped
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -124,12 +129,12 @@ func (p *packer) add(h *zip.FileHeader, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(w, io.LimitReader(content, p.left+1))
+	n, err := io.Copy(w, io.LimitReader(content, p.left+1)) // the file may grow meanwhile
 	if err != nil {
 		return err
 	}
 	if p.left -= n; p.left < 0 {
-		return fmt.Errorf("unzipped size must be smaller than %d bytes", lambda.MaxUnpacked)
+		return errUnzipped
 	}
 	if p.files++; p.files > maxNodes {
 		return fmt.Errorf("a function may have at most %d files", maxNodes)

@@ -2,7 +2,8 @@
 // stream of length-prefixed frames to Berth's own bootstraps. Both are faces of the same API value.
 //
 // Life: New → the worker starts the runtime process → the runtime asks for an event (Ready) → Invoke, one at a time → …
-// When the runtime process ends, the worker calls Reset and may start another process against the same API value.
+// When the runtime process ends, the worker lets the face finish (ServeConn returns once it has read the process's last
+// words, which may be an init error), calls Reset, and may start another process against the same API value.
 package runtimeapi
 
 import (
@@ -13,7 +14,7 @@ import (
 // ErrReset is what a waiting call gets when the runtime process was reset or the API closed under it.
 var ErrReset = errors.New("the runtime was reset")
 
-// Event is one invocation as the runtime sees it.
+// Event is one invocation as the runtime sees it. It is not copied: its payload must not be changed after Invoke was called.
 type Event struct {
 	RequestID       string
 	Deadline        time.Time

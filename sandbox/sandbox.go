@@ -1,7 +1,7 @@
 // Package sandbox declares the port Driver: isolation and nothing else. A sandbox has namespaces, limits and a root file
 // system; what runs in it, and why, is the worker's affair.
 //
-// Life: Create → (Exec, Listen, Kill, Freeze, Thaw, Usage)* → Destroy. Methods of one sandbox may be called from many
+// Life: Create → (Exec, Listen, Kill, Freeze, Thaw, SetCPUs, Usage)* → Destroy. Methods of one sandbox may be called from many
 // goroutines. Everything a sandbox holds (processes, mounts, cgroups, files) is freed by Destroy; what a killed daemon
 // left behind is freed by the next daemon's Sweep.
 package sandbox
@@ -71,12 +71,18 @@ type Sandbox interface {
 	// 127.0.0.1 and 169.254.100.1). The listener is served by the daemon and survives Kill.
 	Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
 
-	// Kill ends every process of the sandbox and waits until they are gone. The sandbox and its /tmp stay.
+	// Kill ends every process of the sandbox and waits until they are gone. The sandbox and its /tmp stay. A frozen sandbox
+	// is thawed by it.
 	Kill(ctx context.Context) error
 
-	// Freeze stops all processes where they stand; Thaw lets them go on. Both are idempotent.
+	// Freeze stops all processes where they stand; Thaw lets them go on. Both are idempotent. While frozen, Exec and Listen
+	// are errors; open listeners and pipes stay.
 	Freeze(ctx context.Context) error
 	Thaw(ctx context.Context) error
+
+	// SetCPUs changes Limits.CPUs: a function is given more while it initialises. Where the host has no processor limits
+	// it does nothing. Zero and less is refused.
+	SetCPUs(ctx context.Context, cores float64) error
 
 	// Usage measures the sandbox now. It is cheap (some file reads) and works while frozen.
 	Usage(ctx context.Context) (Usage, error)

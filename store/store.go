@@ -5,6 +5,8 @@
 // Key followed by '/', or "" for everything. A Revision numbers the writes of one catalog: every applied batch gets
 // revisions higher than all before it; each entry carries the revision of its last write.
 //
+// A Mirror is a reader's copy of one prefix in memory; a Feed is the reading half that implementations share.
+//
 // Example:
 //
 //	rev, err := catalog.Apply(ctx, store.Create("function/000000000001/hello", record))
@@ -26,6 +28,9 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("conflict: the entry was changed by somebody else")
+	ErrInvalid  = errors.New("invalid")          // a key, value, batch or blob outside the limits; nothing was written
+	ErrDamaged  = errors.New("damaged")          // what is stored does not match its own checksum
+	ErrFull     = errors.New("no space is left") // nothing was written
 )
 
 // Key names an entry. See the package comment for its form.
@@ -72,23 +77,28 @@ type Catalog interface {
 	// Error: ErrNotFound.
 	Get(ctx context.Context, key Key) (Entry, error)
 
-	// Apply writes all ops (1–500, distinct keys) or none, and returns the highest revision given to them.
-	// Errors: ErrConflict when an Expect does not hold. After any other error the batch may or may not have been applied.
+	// Apply writes all ops (1–MaxOps, distinct keys, together at most MaxBatch bytes) or none, and returns the highest
+	// revision given to them. Errors: ErrConflict when an Expect does not hold, ErrInvalid, ErrFull: nothing was written.
+	// After any other error the batch may or may not have been applied.
 	Apply(ctx context.Context, ops ...Op) (Revision, error)
 
-	// Watch calls each with every entry under prefix as of some moment (in any order, each key once), then calls ready with
-	// the catalog's revision of that moment, then calls each for every later change in revision order; a deletion has a nil
-	// Value. It returns when ctx ends, or with an error when the feed breaks: the caller watches anew.
+	// Watch calls each with every entry under prefix as of some moment not before the call (in any order, each key once),
+	// then calls ready with the catalog's revision of that moment, then calls each for every later change in revision
+	// order; a deletion has a nil Value, and a value that is replaced at once may be left out. It calls ready again, with a higher revision, whenever every change up to that revision has been passed to
+	// each, also when the changes were outside of prefix, and never in the middle of a batch: so a reader that waits for
+	// the revision of its own write need not know under which prefix the feed is. Both are called on the caller's goroutine.
+	// Watch returns ctx.Err() when ctx ends, or an error when the feed breaks or each is too slow: the caller watches anew.
 	Watch(ctx context.Context, prefix string, each func(Entry), ready func(Revision)) error
 }
 
 // Blobs keeps immutable bytes under their own digest, up to 250 MiB each.
 type Blobs interface {
 	// Put stores all of r, unless present already, and returns its digest and size in bytes. Durable on return; memory
-	// bounded (below 16 MiB) whatever the size.
+	// bounded (below 16 MiB) whatever the size. Errors: ErrInvalid above MaxBlob bytes, ErrFull, and r's own.
 	Put(ctx context.Context, r io.Reader) (lambda.CodeDigest, int64, error)
 
-	// Open reads a blob. The reader fails at the end if the bytes do not match the digest. Error: ErrNotFound.
+	// Open reads a blob; ctx holds for the reader too. The reader fails with ErrDamaged, at the end at the latest, if the
+	// bytes do not match the digest. Error: ErrNotFound.
 	Open(ctx context.Context, digest lambda.CodeDigest) (io.ReadCloser, error)
 
 	// Delete removes a blob; deleting an absent one is not an error.

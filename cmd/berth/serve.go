@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"berth/cli"
+	"berth/node"
 )
 
 // serve runs all roles in this process.
-func serve(context.Context, cli.ServeOptions) error {
-	return errors.New("this binary was built without a server: only the client commands work")
+func serve(ctx context.Context, o cli.ServeOptions) error {
+	return node.Run(ctx, node.Config{
+		Addr: o.Addr, DataDir: o.DataDir, Region: o.Region, DevCredentials: o.DevCredentials, MemoryBytes: o.MemoryBytes,
+		Log: o.Log, Ready: o.Ready,
+	})
 }

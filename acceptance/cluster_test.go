@@ -1,0 +1,498 @@
+package acceptance_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"berth/catalog"
+	"berth/frontend"
+	"berth/lambda"
+	"berth/manager"
+	"berth/placement"
+	"berth/ring"
+	"berth/wire"
+)
+
+// cluster is several frontends and managers, and one worker whose environments are scripted.
+type cluster struct {
+	t         *testing.T
+	wiring    wiring
+	client    *wire.Client
+	calls     sync.Map // request id → *call
+	ring      atomic.Pointer[ring.Ring]
+	limits    sync.Map // lambda.PoolID → int
+	managers  map[lambda.ManagerID]*tapped
+	frontends []*frontend.Frontend
+	peers     []*peers
+	worker    *worker
+	timeline  timeline
+	base      frontend.Config
+}
+
+type options struct {
+	managers, frontends int
+	quota, limit        int
+	frontend            func(*frontend.Config)
+	manager             func(*manager.Config)
+}
+
+// account is the caller of every test; function "f" is in its unreserved pool.
+const account lambda.AccountID = "000000000001"
+
+var unreserved = lambda.PoolID{Account: account}
+
+func newCluster(t *testing.T, w wiring, o options) *cluster {
+	t.Helper()
+	c := &cluster{t: t, wiring: w, managers: map[lambda.ManagerID]*tapped{}}
+	c.worker = &worker{c: c, live: map[lambda.EnvironmentID]*running{}}
+	if w.http {
+		c.client = wire.NewClient(token, nil)
+		t.Cleanup(c.client.Close)
+		c.worker.edge = wire.NewWorker(c.client, c.listen(wire.NewHandler(token, nil, c.worker)))
+	}
+	c.setLimit(unreserved, o.limit)
+	var ids []lambda.ManagerID
+	for i := range max(1, o.managers) {
+		ids = append(ids, lambda.ManagerID(fmt.Sprintf("manager-%d", i)))
+	}
+	c.setRing(o.quota, ids)
+	for _, id := range ids {
+		c.addManager(id, o.manager)
+	}
+	for range max(1, o.frontends) {
+		c.addFrontend(o.frontend)
+	}
+	t.Cleanup(c.worker.endAll) // before the edges close
+	return c
+}
+
+func (c *cluster) setRing(quota int, ids []lambda.ManagerID) {
+	c.t.Helper()
+	r, err := ring.New(1, quota, ids)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.ring.Store(r)
+}
+
+func (c *cluster) setLimit(id lambda.PoolID, limit int) { c.limits.Store(id, limit) }
+
+func (c *cluster) limit(id lambda.PoolID) int {
+	if v, ok := c.limits.Load(id); ok {
+		return v.(int)
+	}
+	return 0
+}
+
+func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
+	cfg := manager.Config{
+		ID: id, Workers: c.worker, Ring: c.ring.Load, Limit: c.limit,
+		Reachable: func(_ context.Context, other lambda.ManagerID) bool { return c.managers[other].alive() },
+		Current:   func(lambda.EnvironmentKey) bool { return true },
+		Log:       slog.New(slog.DiscardHandler),
+
+		ReservationLimit: c.wiring.d(manager.DefaultReservationLimit),
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	m := &tapped{id: id, c: c, m: manager.New(cfg)}
+	c.managers[id] = m
+	if c.wiring.http {
+		handler := wire.NewHandler(token, m, nil)
+		m.edge = wire.NewManager(c.client, c.listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if m.dead.Load() {
+				panic(http.ErrAbortHandler) // as a killed process does: the connection ends without an answer
+			}
+			handler.ServeHTTP(w, r)
+		})))
+	}
+}
+
+func (c *cluster) addFrontend(edit func(*frontend.Config)) *frontend.Frontend {
+	p := &peers{c: c, self: len(c.frontends)}
+	cfg := frontend.Config{
+		Catalog: c, Ring: c.ring.Load, Limit: c.limit, Peers: p,
+		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
+			m, ok := c.managers[id]
+			if ok && m.edge != nil {
+				return m.edge, true
+			}
+			return m, ok
+		},
+		Worker: func(lambda.WorkerID) (frontend.Worker, bool) {
+			if c.worker.edge != nil {
+				return c.worker.edge, true
+			}
+			return c.worker, true
+		},
+		RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
+			return "r1", nil
+		},
+		CoolDown:     c.wiring.d(frontend.DefaultCoolDown),
+		ShrinkWindow: c.wiring.d(frontend.DefaultShrinkWindow),
+		ReuseBudget:  time.Hour, // draws end by their number unless a test is about time
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	f := frontend.New(cfg)
+	c.frontends = append(c.frontends, f)
+	c.peers = append(c.peers, p)
+	return f
+}
+
+// Resolve knows every function; one whose name begins with "reserved" has a pool of its own.
+func (c *cluster) Resolve(ref lambda.Ref) (catalog.Target, error) {
+	target := catalog.Target{
+		Version: &lambda.Version{
+			Account: ref.Account, Function: ref.Function, Number: lambda.Latest, ConfigID: "c1", State: lambda.Active, MemoryMB: 128,
+		},
+		Pool:       lambda.PoolID{Account: ref.Account},
+		InvokedARN: ref.ARN(),
+	}
+	if _, own := c.limits.Load(lambda.PoolID{Account: ref.Account, Function: ref.Function}); own {
+		target.Pool.Function = ref.Function
+	}
+	return target, nil
+}
+
+// runFrontends starts the frontends' and managers' background work; the returned function stops it and waits.
+func (c *cluster) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, f := range c.frontends {
+		wg.Go(func() { f.Run(ctx) })
+	}
+	for _, m := range c.managers {
+		wg.Go(func() { m.m.Run(ctx) })
+	}
+	return func() { cancel(); wg.Wait() }
+}
+
+// size returns |S| of the unreserved pool as frontend i sees it.
+func (c *cluster) size(i int) int { _, size := c.frontends[i].Load(unreserved); return size }
+
+// order returns the managers in the unreserved pool's order.
+func (c *cluster) order() []lambda.ManagerID {
+	r := c.ring.Load()
+	return r.Managers(unreserved, r.Len(), nil)
+}
+
+// call is one invocation under way.
+type call struct {
+	started     chan struct{}
+	environment atomic.Value // lambda.EnvironmentID, once started
+	done        chan struct{}
+	outcome     *lambda.Outcome
+	err         error
+}
+
+// begin starts an invocation of function on frontend i and returns when it runs, or has been refused.
+func (c *cluster) begin(i int, function string) *call {
+	c.t.Helper()
+	k := &call{started: make(chan struct{}), done: make(chan struct{})}
+	inv := &lambda.Invocation{RequestID: uuid.NewString()}
+	c.calls.Store(inv.RequestID, k)
+	go func() {
+		defer close(k.done)
+		ref := lambda.Ref{Account: account, Region: "us-east-1", Function: function}
+		k.outcome, k.err = c.frontends[i].Invoke(context.Background(), ref, inv)
+	}()
+	select {
+	case <-k.started:
+	case <-k.done:
+	case <-time.After(10 * time.Second):
+		c.t.Fatal("an invocation neither started nor ended within 10 s")
+	}
+	return k
+}
+
+// mustBegin is begin for calls that must be admitted.
+func (c *cluster) mustBegin(i int, function string) *call {
+	c.t.Helper()
+	k := c.begin(i, function)
+	select {
+	case <-k.done:
+		c.t.Fatalf("a call of %s was refused: %v", function, k.err)
+	default:
+	}
+	return k
+}
+
+func (c *cluster) mustBeginN(n, i int, function string) {
+	c.t.Helper()
+	for range n {
+		c.mustBegin(i, function)
+	}
+}
+
+// wantThrottled begins a call that must get 429 with the given reason.
+func (c *cluster) wantThrottled(i int, function, reason string) {
+	c.t.Helper()
+	k := c.begin(i, function)
+	select {
+	case <-k.done:
+	default:
+		c.t.Fatalf("a call of %s was admitted above the limit; %d run", function, c.worker.count())
+	}
+	e, ok := k.err.(*lambda.Error)
+	if !ok || e.Code != lambda.TooManyRequests || e.Reason != reason {
+		c.t.Fatalf("error = %v, want TooManyRequests with %s", k.err, reason)
+	}
+}
+
+// running is one environment of the scripted worker.
+type running struct {
+	key    lambda.EnvironmentKey
+	owner  lambda.ManagerID
+	finish chan struct{} // nil while idle
+	call   *call
+}
+
+// worker runs calls until the test ends them.
+type worker struct {
+	c    *cluster
+	edge *wire.Worker // how others reach it, when not directly
+	mu   sync.Mutex
+	live map[lambda.EnvironmentID]*running
+	made int
+	most int // most calls that ever ran at once
+	now  int
+}
+
+func (w *worker) Candidates(*lambda.Version) []placement.Worker {
+	return []placement.Worker{{ID: "w", FreeBytes: 1 << 50}}
+}
+func (w *worker) Worker(lambda.WorkerID) (manager.Worker, bool) {
+	if w.edge != nil {
+		return w.edge, true
+	}
+	return w, true
+}
+
+func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.made++
+	w.live[req.Environment] = &running{key: req.Key, owner: req.Owner}
+	w.c.timeline.add("start " + string(req.Owner))
+	return nil
+}
+
+func (w *worker) Release(_ context.Context, id lambda.EnvironmentID) {
+	w.mu.Lock()
+	e := w.live[id]
+	idle := e != nil && e.finish == nil
+	w.mu.Unlock()
+	if idle {
+		w.c.managers[e.owner].edgeIdle(id)
+	}
+}
+
+func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
+	w.mu.Lock()
+	e := w.live[id]
+	delete(w.live, id)
+	w.mu.Unlock()
+	if e != nil {
+		w.c.managers[e.owner].m.EnvironmentGone(id)
+	}
+	return nil
+}
+
+func (w *worker) Invoke(_ context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
+	w.mu.Lock()
+	e := w.live[r.Environment]
+	if e == nil {
+		w.mu.Unlock()
+		return nil, lambda.ErrUnknownEnvironment
+	}
+	if e.finish != nil {
+		w.mu.Unlock()
+		w.c.t.Errorf("I1: environment %s was given two calls at once", r.Environment)
+		return nil, lambda.ErrUnknownEnvironment
+	}
+	v, _ := w.c.calls.Load(inv.RequestID)
+	k := v.(*call)
+	finish := make(chan struct{})
+	e.finish, e.call = finish, k
+	w.now++
+	w.most = max(w.most, w.now)
+	w.mu.Unlock()
+	k.environment.Store(r.Environment)
+	close(k.started)
+	<-finish
+	return &lambda.Outcome{Payload: []byte(r.Environment)}, nil
+}
+
+// end lets n running calls of the given manager ("" for any) return, tells their managers, and waits for the callers.
+func (w *worker) end(n int, owner lambda.ManagerID) {
+	w.c.t.Helper()
+	w.mu.Lock()
+	ended := map[lambda.EnvironmentID]*running{}
+	for id, e := range w.live {
+		if len(ended) < n && e.finish != nil && (owner == "" || e.owner == owner) {
+			close(e.finish)
+			e.finish = nil
+			w.now--
+			ended[id] = e
+		}
+	}
+	w.mu.Unlock()
+	for id, e := range ended {
+		w.c.managers[e.owner].edgeIdle(id)
+		<-e.call.done
+	}
+	if len(ended) < n {
+		w.c.t.Fatalf("only %d calls were running, not %d", len(ended), n)
+	}
+}
+
+// endAll lets every running call return.
+func (w *worker) endAll() { w.c.t.Helper(); w.end(w.count(), "") }
+
+func (w *worker) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *worker) countOf(owner lambda.ManagerID) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, e := range w.live {
+		if e.finish != nil && e.owner == owner {
+			n++
+		}
+	}
+	return n
+}
+
+// tapped is a manager whose answers a test can watch, delay, replace, or cut off.
+type tapped struct {
+	id   lambda.ManagerID
+	c    *cluster
+	m    *manager.Manager
+	edge *wire.Manager // how others reach it, when not directly
+	dead atomic.Bool
+	tap  atomic.Pointer[func(lambda.AcquireRequest, lambda.Answer) lambda.Answer]
+	hold atomic.Int64 // nanoseconds by which each answer is late
+}
+
+func (m *tapped) alive() bool { return !m.dead.Load() }
+
+func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	if m.dead.Load() {
+		return lambda.Answer{}, lambda.ErrUnreachable
+	}
+	kind := "create"
+	if req.ReuseOnly {
+		kind = "reuse"
+	}
+	m.c.timeline.add(kind + " " + string(m.id))
+	if d := m.hold.Load(); d > 0 {
+		time.Sleep(time.Duration(d))
+	}
+	answer, err := m.m.Acquire(ctx, req)
+	if tap := m.tap.Load(); tap != nil && err == nil {
+		answer = (*tap)(req, answer)
+	}
+	return answer, err
+}
+
+// Load, EnvironmentIdle and EnvironmentGone complete the role for the wire.
+func (m *tapped) Load(ctx context.Context, id lambda.PoolID) lambda.Load { return m.m.Load(ctx, id) }
+func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID)                { m.m.EnvironmentIdle(id) }
+func (m *tapped) EnvironmentGone(id lambda.EnvironmentID)                { m.m.EnvironmentGone(id) }
+
+// edgeIdle is the worker's word, by the way that the cluster is wired.
+func (m *tapped) edgeIdle(id lambda.EnvironmentID) {
+	if m.edge == nil {
+		m.m.EnvironmentIdle(id)
+	} else if err := m.edge.EnvironmentIdle(context.Background(), id); err != nil && m.alive() {
+		m.c.t.Errorf("telling %s that an environment is idle: %v", m.id, err)
+	}
+}
+
+func (m *tapped) setTap(tap func(lambda.AcquireRequest, lambda.Answer) lambda.Answer) {
+	m.tap.Store(&tap)
+}
+
+// peers connects one frontend with the others; a test can replace what they say.
+type peers struct {
+	c       *cluster
+	self    int
+	script  func(ctx context.Context) frontend.PeerLoad
+	queries atomic.Int64
+	now     atomic.Int64
+	most    atomic.Int64
+}
+
+func (p *peers) PoolLoad(ctx context.Context, id lambda.PoolID) frontend.PeerLoad {
+	p.queries.Add(1)
+	p.most.Store(max(p.most.Load(), p.now.Add(1)))
+	defer p.now.Add(-1)
+	p.c.timeline.add("query")
+	if p.script != nil {
+		return p.script(ctx)
+	}
+	return p.sum(id)
+}
+
+// sum asks the other frontends.
+func (p *peers) sum(id lambda.PoolID) frontend.PeerLoad {
+	reply := frontend.PeerLoad{Complete: true}
+	for i, f := range p.c.frontends {
+		if i != p.self {
+			n, size := f.Load(id)
+			reply.InFlight += n
+			reply.MaxSize = max(reply.MaxSize, size)
+		}
+	}
+	return reply
+}
+
+// timeline is the order of what happened between the roles.
+type timeline struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (l *timeline) add(event string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, event)
+}
+
+// take returns the events so far and forgets them.
+func (l *timeline) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events := l.events
+	l.events = nil
+	return events
+}
+
+// endCall lets the given call return and waits for it.
+func (w *worker) endCall(k *call) {
+	w.c.t.Helper()
+	id := k.environment.Load().(lambda.EnvironmentID)
+	w.mu.Lock()
+	e := w.live[id]
+	close(e.finish)
+	e.finish = nil
+	w.now--
+	w.mu.Unlock()
+	w.c.managers[e.owner].edgeIdle(id)
+	<-k.done
+}

@@ -1,0 +1,68 @@
+package acceptance_test
+
+import (
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// wiring is how the roles of a test reach one another. Every test runs with each.
+type wiring struct {
+	http  bool          // over HTTP on real sockets; otherwise by method calls in virtual time
+	scale time.Duration // by how much times are shortened: real time is dear
+}
+
+// token is the cluster's secret in tests.
+const token = "a-token-for-tests"
+
+// wired runs a test body with the roles wired directly and over HTTP.
+func wired(t *testing.T, body func(*testing.T, wiring)) {
+	t.Run("direct", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { body(t, wiring{scale: 1}) })
+	})
+	t.Run("http", func(t *testing.T) {
+		t.Parallel()
+		body(t, wiring{http: true, scale: 20})
+	})
+}
+
+// d is a duration of the test's script as this wiring runs it.
+func (w wiring) d(d time.Duration) time.Duration { return d / w.scale }
+
+func (w wiring) sleep(d time.Duration) { time.Sleep(w.d(d)) }
+
+// noise is by how much a measured time may exceed the right one: virtual time is exact.
+func (w wiring) noise() time.Duration {
+	if w.http {
+		return 200 * time.Millisecond
+	}
+	return 0
+}
+
+// draws is how often the tests of probabilities draw, and tolerance by how much wider fewer draws scatter.
+func (w wiring) draws() int {
+	if w.http {
+		return 1000
+	}
+	return 10_000
+}
+
+// rounds is how often each of many racing callers calls.
+func (w wiring) rounds() int {
+	if w.http {
+		return 3
+	}
+	return 10
+}
+
+func (w wiring) tolerance() float64 { return math.Sqrt(10_000 / float64(w.draws())) }
+
+// listen serves a handler on a real socket until the test ends, and returns its address.
+func (c *cluster) listen(h http.Handler) string {
+	s := httptest.NewServer(h)
+	c.t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}

@@ -1,0 +1,225 @@
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"berth/catalog"
+	"berth/lambda"
+)
+
+// ref makes a caller's name of a function whole.
+func (s *Server) ref(c *call, name, qualifier *string) (lambda.Ref, error) {
+	return lambda.ParseRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
+}
+
+func idOf(ref lambda.Ref) catalog.ID { return catalog.ID{Account: ref.Account, Name: ref.Function} }
+
+// function finds the function that a caller named; a qualifier is left aside.
+func (s *Server) function(c *call, name *string) (*catalog.Function, error) {
+	ref, err := s.ref(c, name, nil)
+	if err != nil {
+		return nil, err
+	}
+	f, ok := s.cfg.Catalog.Function(idOf(ref))
+	if !ok {
+		ref.Qualifier = ""
+		return nil, catalog.NotFound(ref.ARN())
+	}
+	return f, nil
+}
+
+func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunctionInput) (*types.FunctionConfiguration, error) {
+	ref, err := s.ref(c, in.FunctionName, nil)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Qualifier != "" {
+		return nil, invalid("A new function has no versions or aliases yet: give its name without the qualifier %q.", ref.Qualifier)
+	}
+	if err := checkCreate(in); err != nil {
+		return nil, err
+	}
+	id := idOf(ref)
+	if _, taken := s.cfg.Catalog.Function(id); taken { // Create finds out for certain; this spares the upload
+		return nil, lambda.Errorf(lambda.ResourceConflict, "Function already exist: %s", id.Name)
+	}
+	v := defaults(id)
+	set := createSettings(in)
+	set.apply(&v)
+	setArchitecture(&v, in.Architectures)
+	if err := s.storeCode(ctx, &v, in.Code.ZipFile); err != nil {
+		return nil, err
+	}
+	f, published, err := s.cfg.Catalog.Create(ctx, v, in.Tags, in.Publish)
+	if err != nil {
+		return nil, err
+	}
+	s.prepare.wake()
+	if published != nil {
+		return s.describe(published, f.ARN()), nil // unqualified, as recorded
+	}
+	return s.describe(&f.Latest, f.ARN()), nil
+}
+
+// checkCreate refuses what the model allows in CreateFunction and the service, or Berth, does not.
+func checkCreate(in *sdk.CreateFunctionInput) error {
+	if err := checkCode(codeRequest{in.PackageType, in.Code.ZipFile, in.Code.S3Bucket, in.Code.ImageUri, in.Code.SourceKMSKeyArn}); err != nil {
+		return err
+	}
+	for _, refused := range []struct {
+		given bool
+		name  string
+	}{
+		{in.ImageConfig != nil, "ImageConfig"},
+		{in.CapacityProviderConfig != nil, "CapacityProviderConfig"},
+		{in.CodeSigningConfigArn != nil, "CodeSigningConfigArn"},
+		{in.DurableConfig != nil, "DurableConfig"},
+		{len(in.FileSystemConfigs) > 0, "FileSystemConfigs"},
+		{in.TenancyConfig != nil, "TenancyConfig"},
+		{in.PublishTo != "", "PublishTo"},
+	} {
+		if refused.given {
+			return invalid("%s is not supported by this server yet. Leave it out.", refused.name)
+		}
+	}
+	settings := createSettings(in)
+	if err := settings.check(); err != nil {
+		return err
+	}
+	if in.Runtime == "" || aws.ToString(in.Handler) == "" {
+		return invalid("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
+	}
+	return catalog.CheckTags(in.Tags)
+}
+
+// codeRequest is where a request says that code comes from.
+type codeRequest struct {
+	kind     types.PackageType
+	zip      []byte
+	bucket   *string
+	image    *string
+	sourceKM *string
+}
+
+// checkCode refuses sources of code that Berth does not have.
+func checkCode(r codeRequest) error {
+	switch {
+	case r.kind == types.PackageTypeImage || r.image != nil:
+		return invalid("Container images are not supported by this server yet. Give the code as a zip in ZipFile.")
+	case r.bucket != nil:
+		return invalid("Error occurred while GetObject. This server has no S3: bucket %q cannot be read. Give the code as a zip in ZipFile.", *r.bucket)
+	case r.sourceKM != nil:
+		return invalid("SourceKMSKeyArn is not supported by this server. Give the zip unencrypted.")
+	case len(r.zip) == 0:
+		return invalid("Please provide a source for function code.")
+	case len(r.zip) > lambda.MaxCodeZip:
+		return lambda.Errorf(lambda.RequestEntityTooLarge, "Zipped size must be smaller than %d bytes", lambda.MaxCodeZip)
+	}
+	return nil
+}
+
+func setArchitecture(v *catalog.Version, list []types.Architecture) {
+	if len(list) > 0 {
+		v.Architecture = string(list[0])
+	}
+}
+
+// storeCode verifies a zip, stores it, and writes what it is into v.
+func (s *Server) storeCode(ctx context.Context, v *catalog.Version, zip []byte) error {
+	info, err := s.cfg.Inspect(zip)
+	if err != nil {
+		return err
+	}
+	digest, size, err := s.cfg.Blobs.Put(ctx, bytes.NewReader(zip))
+	if err != nil {
+		return fmt.Errorf("store the code of %s: %w", v.Function, err)
+	}
+	v.Code, v.CodeSHA256, v.CodeSize = digest, info.SHA256, size
+	return nil
+}
+
+// find resolves what a reader named: the function, the version, and the ARN as the caller wrote it.
+func (s *Server) find(c *call, name, qualifier *string) (*catalog.Function, *catalog.Version, string, error) {
+	ref, err := s.ref(c, name, qualifier)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	id := idOf(ref)
+	f, ok := s.cfg.Catalog.Function(id)
+	if !ok {
+		return nil, nil, "", catalog.NotFound(ref.ARN())
+	}
+	number := ref.Qualifier
+	switch {
+	case number == "":
+		number = lambda.Latest
+	case !lambda.IsVersionNumber(number):
+		a, ok := s.cfg.Catalog.Alias(id, number)
+		if !ok {
+			return nil, nil, "", catalog.NotFound(ref.ARN())
+		}
+		number = a.Version
+	}
+	if number == lambda.Latest {
+		return f, &f.Latest, ref.ARN(), nil
+	}
+	v, ok := s.cfg.Catalog.Version(id, number)
+	if !ok {
+		return nil, nil, "", catalog.NotFound(ref.ARN())
+	}
+	return f, v, ref.ARN(), nil
+}
+
+func (s *Server) getFunction(_ context.Context, c *call, in *sdk.GetFunctionInput) (*sdk.GetFunctionOutput, error) {
+	f, v, arn, err := s.find(c, in.FunctionName, in.Qualifier)
+	if err != nil {
+		return nil, err
+	}
+	out := &sdk.GetFunctionOutput{
+		Code:          &types.FunctionCodeLocation{Location: aws.String(s.codeLink(c.r, v.Code)), RepositoryType: aws.String("S3")},
+		Configuration: s.describe(v, arn),
+	}
+	if f.Reserved != nil {
+		out.Concurrency = &types.Concurrency{ReservedConcurrentExecutions: aws.Int32(int32(*f.Reserved))}
+	}
+	if len(f.Tags) > 0 {
+		out.Tags = f.Tags
+	}
+	return out, nil
+}
+
+func (s *Server) getFunctionConfiguration(_ context.Context, c *call, in *sdk.GetFunctionConfigurationInput) (*types.FunctionConfiguration, error) {
+	_, v, arn, err := s.find(c, in.FunctionName, in.Qualifier)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(v, arn), nil
+}
+
+func (s *Server) deleteFunction(ctx context.Context, c *call, in *sdk.DeleteFunctionInput) (*sdk.DeleteFunctionOutput, error) {
+	ref, err := s.ref(c, in.FunctionName, in.Qualifier)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case ref.Qualifier == lambda.Latest:
+		return nil, invalid("$LATEST version cannot be deleted without deleting the function.")
+	case ref.Qualifier == "":
+		err = s.cfg.Catalog.Delete(ctx, idOf(ref))
+	case lambda.IsVersionNumber(ref.Qualifier):
+		err = s.cfg.Catalog.DeleteVersion(ctx, idOf(ref), ref.Qualifier)
+	default:
+		return nil, invalid("Deletion of aliases is not currently supported.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &sdk.DeleteFunctionOutput{StatusCode: http.StatusNoContent}, nil
+}

@@ -1,0 +1,92 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+
+	"berth/apimodel"
+	"berth/lambda"
+)
+
+// handlers lists the operations that this server has built, by hand. Invoke is answered by serveInvoke.
+func (s *Server) handlers() map[string]handler {
+	return map[string]handler{
+		"CreateFunction":              op(s.createFunction),
+		"GetFunction":                 op(s.getFunction),
+		"GetFunctionConfiguration":    op(s.getFunctionConfiguration),
+		"ListFunctions":               op(s.listFunctions),
+		"UpdateFunctionCode":          op(s.updateFunctionCode),
+		"UpdateFunctionConfiguration": op(s.updateFunctionConfiguration),
+		"DeleteFunction":              op(s.deleteFunction),
+
+		"PublishVersion":         op(s.publishVersion),
+		"ListVersionsByFunction": op(s.listVersions),
+
+		"CreateAlias": op(s.createAlias),
+		"GetAlias":    op(s.getAlias),
+		"ListAliases": op(s.listAliases),
+		"UpdateAlias": op(s.updateAlias),
+		"DeleteAlias": op(s.deleteAlias),
+
+		"TagResource":   op(s.tagResource),
+		"ListTags":      op(s.listTags),
+		"UntagResource": op(s.untagResource),
+
+		"AddPermission":    op(s.addPermission),
+		"GetPolicy":        op(s.getPolicy),
+		"RemovePermission": op(s.removePermission),
+
+		"GetAccountSettings":        op(s.getAccountSettings),
+		"PutFunctionConcurrency":    op(s.putFunctionConcurrency),
+		"GetFunctionConcurrency":    op(s.getFunctionConcurrency),
+		"DeleteFunctionConcurrency": op(s.deleteFunctionConcurrency),
+
+		"GetFunctionCodeSigningConfig": op(s.getFunctionCodeSigningConfig),
+		"GetRuntimeManagementConfig":   op(s.getRuntimeManagementConfig),
+		"GetFunctionRecursionConfig":   op(s.getFunctionRecursionConfig),
+	}
+}
+
+// routeTable gives each operation of the model its handler.
+func (s *Server) routeTable() (map[*apimodel.Operation]handler, error) {
+	built := s.handlers()
+	table := make(map[*apimodel.Operation]handler)
+	for _, o := range s.model.Operations() {
+		h, ok := built[o.Name]
+		if !ok {
+			h = notBuilt
+		}
+		table[o] = h
+		delete(built, o.Name)
+	}
+	for name := range built {
+		return nil, fmt.Errorf("apiserver: the model has no operation %s", name)
+	}
+	return table, nil
+}
+
+// notBuilt answers for the operations of the API that Berth does not have yet.
+func notBuilt(c *call) error {
+	return lambda.Errorf(lambda.NotImplemented, "%s is not implemented by this server yet.", c.op.Name)
+}
+
+// none is the output of operations without one.
+type none struct{}
+
+// op makes a handler of a function on the SDK's structs.
+func op[In, Out any](f func(context.Context, *call, *In) (*Out, error)) handler {
+	return func(c *call) error {
+		in := new(In)
+		if err := c.op.Decode(c.r, c.path, c.body, in); err != nil {
+			return err
+		}
+		out, err := f(c.r.Context(), c, in)
+		if err != nil {
+			return err
+		}
+		if _, empty := any(out).(*none); empty {
+			return c.op.Encode(c.w, nil)
+		}
+		return c.op.Encode(c.w, out)
+	}
+}

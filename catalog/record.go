@@ -1,0 +1,99 @@
+package catalog
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"berth/lambda"
+	"berth/store"
+)
+
+// record is an entry of the mirror. It is decoded when first asked for: a start with 100,000 functions must not decode
+// them all.
+type record struct {
+	codeBytes int64 // of a function, known without decoding
+
+	once  sync.Once
+	key   store.Key
+	raw   []byte
+	value any // *Function, *Version, *Alias, *Policy, *Account or *lambda.AccessKey
+	err   error
+}
+
+func newRecord(e store.Entry) (*record, error) {
+	return &record{key: e.Key, raw: e.Value, codeBytes: leadingCodeBytes(e.Value)}, nil
+}
+
+// leadingCodeBytes reads N from a text that begins with {"codeBytes":N, and gives 0 for any other.
+func leadingCodeBytes(raw []byte) int64 {
+	rest, ok := bytes.CutPrefix(raw, []byte(`{"codeBytes":`))
+	if !ok {
+		return 0
+	}
+	var n int64
+	for _, c := range rest {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}
+
+// load decodes the record once and returns its value.
+func (r *record) load() (any, error) {
+	r.once.Do(func() {
+		r.value, r.err = decode(r.key, r.raw)
+		r.raw = nil
+	})
+	return r.value, r.err
+}
+
+// decode turns an entry's text into the type that its key calls for.
+func decode(key store.Key, raw []byte) (any, error) {
+	k := string(key)
+	var v any
+	switch {
+	case strings.HasPrefix(k, functionPrefix):
+		v = new(Function)
+	case strings.HasPrefix(k, versionPrefix):
+		v = new(Version)
+	case strings.HasPrefix(k, aliasPrefix):
+		v = new(Alias)
+	case strings.HasPrefix(k, policyPrefix):
+		v = new(Policy)
+	case strings.HasPrefix(k, accountPrefix):
+		v = new(Account)
+	case strings.HasPrefix(k, keyPrefix):
+		return decodeKey(k, raw)
+	default:
+		return nil, fmt.Errorf("catalog: key %q is of no known kind", k)
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return nil, fmt.Errorf("catalog: entry %q: %w", k, err)
+	}
+	if f, ok := v.(*Function); ok {
+		f.arn = f.Latest.FunctionARN()
+	}
+	return v, nil
+}
+
+func decodeKey(k string, raw []byte) (*lambda.AccessKey, error) {
+	var stored accessKey
+	if err := json.Unmarshal(raw, &stored); err != nil {
+		return nil, fmt.Errorf("catalog: entry %q: not an access key", k) // the cause could quote the secret
+	}
+	return &lambda.AccessKey{ID: strings.TrimPrefix(k, keyPrefix), Secret: stored.Secret, Account: stored.Account}, nil
+}
+
+// encode is the inverse of decode.
+func encode(v any) ([]byte, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: encode %T: %w", v, err)
+	}
+	return raw, nil
+}

@@ -1,0 +1,15 @@
+package conformance
+
+import "slices"
+
+// scenarios lists every scenario of this slice.
+func scenarios() []scenario {
+	return slices.Concat(nameScenarios(), functionScenarios(), limitScenarios(), versionScenarios(), permissionScenarios(),
+		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios())
+}
+
+// Reasons for pending.
+const (
+	needsURLs        = "function URLs are not built yet"
+	needsAsyncConfig = "asynchronous invocation's configuration is not built yet"
+)

@@ -1,0 +1,174 @@
+// Package frontend carries one invocation from a Ref to its Outcome: resolve, reserve, run. It keeps no environment state;
+// what it believes of a pool's load is a hint that may be wrong without harm.
+package frontend
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"berth/catalog"
+	"berth/lambda"
+	"berth/ring"
+)
+
+// Catalog resolves what a caller wrote, without I/O. Errors: ResourceNotFound, ResourceConflict for a version that is not
+// active.
+type Catalog interface {
+	Resolve(ref lambda.Ref) (catalog.Target, error)
+}
+
+// Manager hands out environments.
+type Manager interface {
+	// Acquire decides on a request. Error: lambda.ErrUnreachable when the manager does not answer.
+	Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error)
+}
+
+// Worker runs invocations in environments.
+type Worker interface {
+	Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error)
+}
+
+// PeerLoad is what the other frontends together say of a pool.
+type PeerLoad struct {
+	InFlight int  // the sum
+	MaxSize  int  // the largest |S| among them
+	Complete bool // every other frontend answered in time; also when there is none
+}
+
+// Peers reaches the other frontends. Calls return when ctx ends at the latest, with what came until then.
+type Peers interface {
+	PoolLoad(ctx context.Context, id lambda.PoolID) PeerLoad
+}
+
+// Alone is the Peers of a frontend that has none.
+type Alone struct{}
+
+// PoolLoad reports that nobody else has calls in flight.
+func (Alone) PoolLoad(context.Context, lambda.PoolID) PeerLoad { return PeerLoad{Complete: true} }
+
+// Defaults of Config.
+const (
+	DefaultPollLimit    = 5 * time.Millisecond
+	DefaultCoolDown     = time.Second
+	DefaultShrinkWindow = 10 * time.Second
+	DefaultReuseTries   = 2
+	DefaultReuseBudget  = 2 * time.Millisecond
+
+	shrinkInterval = time.Second
+	// tries bounds how often one invocation asks for an environment, when the one it got had ended before the call reached it.
+	tries = 3
+)
+
+// Config of a Frontend. Zero durations and ReuseTries take the defaults.
+type Config struct {
+	Catalog Catalog
+	Manager func(lambda.ManagerID) (Manager, bool)
+	Worker  func(lambda.WorkerID) (Worker, bool)
+	Peers   Peers
+	Ring    func() *ring.Ring
+	Limit   func(lambda.PoolID) int
+	// RuntimeVersion says in which version of its runtime a function version runs now.
+	RuntimeVersion func(*lambda.Version) (lambda.RuntimeVersionID, error)
+
+	PollLimit    time.Duration // how long a load query waits for the other frontends
+	CoolDown     time.Duration // at most one change of a pool's S in this time
+	ShrinkWindow time.Duration // how old a manager's report may be
+	ReuseTries   int           // draws for an existing environment before one is made; negative for none
+	ReuseBudget  time.Duration // time for these draws
+	// Weight of a manager in the draws of a pool; nil draws evenly.
+	Weight func(lambda.PoolID, lambda.ManagerID) float64
+}
+
+// Frontend routes invocations.
+type Frontend struct {
+	cfg   Config
+	pools sync.Map // lambda.PoolID → *poolView
+}
+
+// New makes a frontend.
+func New(cfg Config) *Frontend {
+	setDefault(&cfg.PollLimit, DefaultPollLimit)
+	setDefault(&cfg.CoolDown, DefaultCoolDown)
+	setDefault(&cfg.ShrinkWindow, DefaultShrinkWindow)
+	setDefault(&cfg.ReuseBudget, DefaultReuseBudget)
+	if cfg.ReuseTries == 0 {
+		cfg.ReuseTries = DefaultReuseTries
+	}
+	if cfg.Peers == nil {
+		cfg.Peers = Alone{}
+	}
+	return &Frontend{cfg: cfg}
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+// Run shrinks the S of pools whose load has fallen, until ctx ends.
+func (f *Frontend) Run(ctx context.Context) error {
+	tick := time.NewTicker(min(shrinkInterval, f.cfg.ShrinkWindow/4))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			f.pools.Range(func(_, v any) bool {
+				f.shrink(v.(*poolView), now)
+				return true
+			})
+		}
+	}
+}
+
+// Invoke runs one invocation. A function's own failure is an Outcome; an error means that no outcome exists:
+// ResourceNotFound, ResourceConflict (not active), TooManyRequests, ServiceFailure.
+func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invocation) (*lambda.Outcome, error) {
+	target, err := f.cfg.Catalog.Resolve(ref)
+	if err != nil {
+		return nil, err
+	}
+	runtime, err := f.cfg.RuntimeVersion(target.Version)
+	if err != nil {
+		return nil, err
+	}
+	inv.InvokedARN = target.InvokedARN
+	req := lambda.AcquireRequest{Pool: target.Pool, Key: keyOf(target.Version, runtime, inv.Tenant), Version: target.Version}
+	p := f.poolOf(target.Pool)
+	p.inFlight.Add(1)
+	defer p.inFlight.Add(-1)
+	for range tries {
+		outcome, err := f.try(ctx, p, req, inv)
+		if err == nil || !errors.Is(err, lambda.ErrUnknownEnvironment) {
+			return outcome, err
+		}
+	}
+	return nil, throttled(target.Pool)
+}
+
+func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation) (*lambda.Outcome, error) {
+	reservation, err := f.acquire(ctx, p, req)
+	if err != nil {
+		return nil, err
+	}
+	worker, ok := f.cfg.Worker(reservation.Worker)
+	if !ok {
+		return nil, lambda.Errorf(lambda.ServiceFailure, "worker %s is not known here", reservation.Worker)
+	}
+	return worker.Invoke(ctx, reservation, inv)
+}
+
+func keyOf(v *lambda.Version, runtime lambda.RuntimeVersionID, tenant string) lambda.EnvironmentKey {
+	return lambda.EnvironmentKey{
+		Account:  v.Account,
+		Function: v.Function,
+		Version:  v.Number,
+		ConfigID: v.ConfigID,
+		Runtime:  runtime,
+		Tenant:   tenant,
+	}
+}

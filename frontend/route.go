@@ -1,0 +1,215 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"berth/lambda"
+	"berth/ring"
+)
+
+// sweeps bounds how often a call asks all useful managers before it is throttled although room kept moving between them.
+const sweeps = 16
+
+// route is one call's search for an environment among the managers of its pool.
+type route struct {
+	f     *Frontend
+	p     *poolView
+	req   lambda.AcquireRequest
+	order []lambda.ManagerID // the useful managers, in the pool's order
+	dead  []lambda.ManagerID
+	last  map[lambda.ManagerID]lambda.Answer // last refusal of each manager asked for more than reuse
+}
+
+// acquire finds an environment. Designs in play: draws in S for an idle one (E), then one made by a manager of S, then a
+// larger S (A, B), then the managers beyond it. A call is throttled only when all managers were seen at their quota at one
+// moment. The error is TooManyRequests then.
+func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireRequest) (lambda.Reservation, error) {
+	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
+	useful := r.Useful(limit)
+	if useful == 0 {
+		return lambda.Reservation{}, throttled(p.id)
+	}
+	c := &route{f: f, p: p, req: req, order: r.Managers(p.id, useful, nil)}
+	size := min(p.currentSize(), useful)
+	answer, err := c.drawIn(ctx, c.order[:size])
+	if err != nil || answer.Verdict == lambda.Granted {
+		return answer.Reservation, err
+	}
+	if useful > size || len(c.dead) > 0 {
+		answer, err = c.beyond(ctx, r, limit, size)
+		if err != nil || answer.Verdict == lambda.Granted {
+			return answer.Reservation, err
+		}
+	}
+	return c.confirm(ctx)
+}
+
+// drawIn looks for an environment among the managers of S: by random draws for an existing one, within the budget of tries
+// and time, then at the next one drawn for an existing or a new one, then at the others.
+func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer, error) {
+	drawn := c.draw(s)
+	began := time.Now()
+	reuse := min(c.f.cfg.ReuseTries, len(drawn)-1)
+	for i, id := range drawn {
+		reuseOnly := i < reuse && time.Since(began) < c.f.cfg.ReuseBudget
+		answer, err := c.askFor(ctx, id, reuseOnly)
+		if err != nil || answer.Verdict == lambda.Granted {
+			return answer, err
+		}
+		if !reuseOnly {
+			reuse = 0
+		}
+	}
+	// Those that had nothing idle have not been asked for a new one yet.
+	return c.each(ctx, drawn)
+}
+
+// draw returns S in random order, by the configured weights.
+func (c *route) draw(s []lambda.ManagerID) []lambda.ManagerID {
+	drawn := slices.Clone(s)
+	if c.f.cfg.Weight == nil {
+		rand.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
+		return drawn
+	}
+	weights := make([]float64, len(drawn))
+	for i, id := range drawn {
+		weights[i] = max(0, c.f.cfg.Weight(c.p.id, id))
+	}
+	for i := range drawn {
+		j := i + weightedIndex(weights[i:])
+		drawn[i], drawn[j] = drawn[j], drawn[i]
+		weights[i], weights[j] = weights[j], weights[i]
+	}
+	return drawn
+}
+
+func weightedIndex(weights []float64) int {
+	sum := 0.0
+	for _, w := range weights {
+		sum += w
+	}
+	if sum == 0 {
+		return rand.IntN(len(weights))
+	}
+	x := rand.Float64() * sum
+	for i, w := range weights {
+		if x -= w; x < 0 {
+			return i
+		}
+	}
+	return len(weights) - 1
+}
+
+// each asks the managers that have not refused a new environment yet, one after the other.
+func (c *route) each(ctx context.Context, managers []lambda.ManagerID) (lambda.Answer, error) {
+	for _, id := range managers {
+		if _, asked := c.last[id]; asked || slices.Contains(c.dead, id) {
+			continue
+		}
+		answer, err := c.askFor(ctx, id, false)
+		if err != nil || answer.Verdict == lambda.Granted {
+			return answer, err
+		}
+	}
+	return lambda.Answer{}, nil
+}
+
+// beyond grows S to what the load needs and asks the added managers, then the rest of the useful ones: while fewer than the
+// limit run, a call is not throttled because of what S is believed to be (A11).
+func (c *route) beyond(ctx context.Context, r *ring.Ring, limit, size int) (lambda.Answer, error) {
+	deadInS := 0
+	for _, id := range c.order[:size] {
+		if slices.Contains(c.dead, id) {
+			deadInS++
+		}
+	}
+	c.f.grow(ctx, c.p, r, limit, deadInS)
+	answer, err := c.each(ctx, c.order[size:])
+	if err != nil || answer.Verdict == lambda.Granted || len(c.dead) == 0 {
+		return answer, err
+	}
+	// With every useful manager tried and some dead: the next one in the order stands in for them.
+	for _, id := range c.standIns(r) {
+		answer, err := c.askFor(ctx, id, false)
+		if err != nil || answer.Verdict == lambda.Granted {
+			return answer, err
+		}
+	}
+	return lambda.Answer{}, nil
+}
+
+// standIns are the managers that take over a dead one's quota: for each run of dead ones, the next living in the order.
+func (c *route) standIns(r *ring.Ring) []lambda.ManagerID {
+	all := r.Managers(c.p.id, r.Len(), nil)
+	var out []lambda.ManagerID
+	for i, id := range all {
+		previous := all[(i+len(all)-1)%len(all)]
+		if slices.Contains(c.dead, previous) && !slices.Contains(c.dead, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// askFor sends one request and keeps what the manager reported. A manager that cannot be reached is dead for this call.
+func (c *route) askFor(ctx context.Context, id lambda.ManagerID, reuseOnly bool) (lambda.Answer, error) {
+	req := c.req
+	req.ReuseOnly = reuseOnly
+	req.Unreachable = c.dead
+	m, ok := c.f.cfg.Manager(id)
+	if !ok {
+		c.dead = append(c.dead, id)
+		return lambda.Answer{}, nil
+	}
+	answer, err := m.Acquire(ctx, req)
+	if errors.Is(err, lambda.ErrUnreachable) && ctx.Err() == nil {
+		c.dead = append(c.dead, id)
+		return lambda.Answer{}, nil
+	}
+	if err != nil {
+		return lambda.Answer{}, err
+	}
+	c.p.report(id, answer.Load, time.Now())
+	if answer.Verdict != lambda.Granted && answer.Verdict != lambda.Miss {
+		if c.last == nil {
+			c.last = make(map[lambda.ManagerID]lambda.Answer, len(c.order))
+		}
+		c.last[id] = answer
+	}
+	return answer, nil
+}
+
+// confirm decides whether the call is throttled. Managers were asked one after the other, so all of them may have refused
+// although there was room somewhere all the time. When a second look finds each still refusing and none to have given
+// anything back in between, all were full at one moment: a double collect (Afek et al., "Atomic snapshots", 1993).
+func (c *route) confirm(ctx context.Context) (lambda.Reservation, error) {
+	if len(c.last) == 1 && len(c.dead) == 0 {
+		return lambda.Reservation{}, throttled(c.p.id) // one register is its own snapshot
+	}
+	for range sweeps {
+		moved := false
+		for id, before := range c.last {
+			answer, err := c.askFor(ctx, id, false)
+			if err != nil || answer.Verdict == lambda.Granted {
+				return answer.Reservation, err
+			}
+			moved = moved || answer.Load.Released != before.Load.Released
+		}
+		if !moved {
+			break
+		}
+	}
+	return lambda.Reservation{}, throttled(c.p.id)
+}
+
+func throttled(id lambda.PoolID) error {
+	reason := lambda.ReasonConcurrency
+	if id.Function != "" {
+		reason = lambda.ReasonReservedConcurrency
+	}
+	return &lambda.Error{Code: lambda.TooManyRequests, Message: "Rate Exceeded.", Reason: reason, RetryAfter: time.Second}
+}

@@ -1,0 +1,59 @@
+package lambda
+
+import "errors"
+
+// StartRequest asks a worker for a new environment, reserved for one invocation that follows at once.
+type StartRequest struct {
+	Environment EnvironmentID
+	Owner       ManagerID // who is told when the environment becomes idle or ends
+	Key         EnvironmentKey
+	Version     *Version
+}
+
+// AcquireRequest asks a manager for an environment.
+type AcquireRequest struct {
+	Pool    PoolID
+	Key     EnvironmentKey
+	Version *Version
+	// ReuseOnly asks for an existing environment: the answer is Miss where there is none (design E).
+	ReuseOnly bool
+	// Unreachable are managers before the asked one in the pool's order that the frontend could not reach. The asked one
+	// takes over their quota when it finds them unreachable too.
+	Unreachable []ManagerID
+}
+
+// Verdict is a manager's decision on an AcquireRequest.
+type Verdict uint8
+
+// The verdicts. The zero value is none of them.
+const (
+	Granted     Verdict = iota + 1
+	Miss                // ReuseOnly, and nothing idle fits; the quota has room
+	Throttled           // the manager's quota of the pool is used up
+	RateLimited         // the function gains environments too fast; nothing idle fits
+	Full                // no worker has room
+)
+
+// Answer is what a manager says to an AcquireRequest. It always carries the manager's load of the pool.
+type Answer struct {
+	Verdict     Verdict
+	Reservation Reservation // with Granted
+	Load        Load
+}
+
+// Load is one manager's share of a pool.
+type Load struct {
+	Running  int    // reserved or running now
+	Quota    int    // how many it may run at once
+	Released uint64 // how often it gave room back since it started: equal numbers mean that nothing was freed in between
+}
+
+// Errors between roles. They never reach a caller as they are.
+var (
+	// ErrNoCapacity: the worker has no room for the environment; the manager ends idle ones or tries another worker.
+	ErrNoCapacity = errors.New("the worker has no memory left for another environment")
+	// ErrUnknownEnvironment: the reservation's environment is not there (any more). Nothing has run: it is safe to try again.
+	ErrUnknownEnvironment = errors.New("no such environment on this worker")
+	// ErrUnreachable: the role did not answer. Whether it did something is unknown.
+	ErrUnreachable = errors.New("the role does not answer")
+)

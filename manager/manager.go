@@ -1,0 +1,207 @@
+// Package manager knows the environments of its share of the pools: which are idle and which are reserved or running. It
+// admits or throttles by its quota, hands idle environments out, asks workers for new ones, and ends those nobody needs.
+package manager
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"berth/lambda"
+	"berth/placement"
+	"berth/ring"
+)
+
+// Worker makes and ends environments.
+type Worker interface {
+	// Start registers a new environment, reserved, and returns before it is initialised. Error: lambda.ErrNoCapacity.
+	Start(ctx context.Context, req lambda.StartRequest) error
+	// Release gives a reservation back that was never used. It has no effect on a running environment.
+	Release(ctx context.Context, env lambda.EnvironmentID)
+	// End ends an environment; when it returns its memory is free.
+	End(ctx context.Context, env lambda.EnvironmentID) error
+}
+
+// Workers knows the living workers.
+type Workers interface {
+	// Candidates describes them for the placement of an environment of version v.
+	Candidates(v *lambda.Version) []placement.Worker
+	Worker(id lambda.WorkerID) (Worker, bool)
+}
+
+// Limits of time. See Config to change them.
+const (
+	DefaultIdleLimit        = 10 * time.Minute // an idle environment ends after this; Lambda's own is 5–15 min
+	DefaultReservationLimit = 5 * time.Second  // an unused reservation is given back after this
+	sweepInterval           = time.Second
+	evictionTries           = 64 // idle environments ended to make room for one new environment
+	endLimit                = 5 * time.Second
+)
+
+// Config of a Manager. Zero durations take the defaults.
+type Config struct {
+	ID      lambda.ManagerID
+	Workers Workers
+	// Ring returns the current ring; it is never nil.
+	Ring func() *ring.Ring
+	// Limit returns a pool's limit on running executions as the catalog has it now.
+	Limit func(lambda.PoolID) int
+	// Reachable reports whether another manager answers; it has a time limit of its own. Only asked when a frontend says
+	// that it does not.
+	Reachable func(context.Context, lambda.ManagerID) bool
+	// Current reports whether a key can still be asked for: its function exists and has not changed. Environments of other
+	// keys are ended when idle.
+	Current          func(lambda.EnvironmentKey) bool
+	IdleLimit        time.Duration
+	ReservationLimit time.Duration
+	Log              *slog.Logger
+}
+
+// Manager keeps one set of environments per environment key. Locks are per set: calls of different functions never wait
+// for one another; what they share is one atomic counter per pool.
+type Manager struct {
+	cfg          Config
+	pools        sync.Map // lambda.PoolID → *pool
+	sets         sync.Map // lambda.EnvironmentKey → *set
+	environments sync.Map // lambda.EnvironmentID → *environment
+	ending       sync.WaitGroup
+}
+
+// New makes a manager without environments.
+func New(cfg Config) *Manager {
+	if cfg.IdleLimit == 0 {
+		cfg.IdleLimit = DefaultIdleLimit
+	}
+	if cfg.ReservationLimit == 0 {
+		cfg.ReservationLimit = DefaultReservationLimit
+	}
+	return &Manager{cfg: cfg}
+}
+
+// Run looks after expired reservations and idle environments until ctx ends. Environments themselves end with their worker.
+func (m *Manager) Run(ctx context.Context) error {
+	tick := time.NewTicker(min(sweepInterval, m.cfg.ReservationLimit/4))
+	defer tick.Stop()
+	defer m.ending.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			m.sweep(ctx, now)
+		}
+	}
+}
+
+// Acquire decides on a request. Within its quota of the pool it reserves an idle environment of the request's key, the most
+// recently used first so that the others can end, or else a new one. An error means that a start failed; nothing runs.
+func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	p := m.pool(req.Pool)
+	quota := m.quota(ctx, p, req.Unreachable)
+	load := p.load(quota) // before the decision: see lambda.Load.Released
+	expires := time.Now().Add(m.cfg.ReservationLimit)
+	if s, ok := m.sets.Load(req.Key); ok {
+		if e, full := s.(*set).take(p, quota, expires); e != nil {
+			return granted(e, expires, false, load), nil
+		} else if full {
+			return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+		}
+	}
+	if req.ReuseOnly {
+		if load.Running >= quota {
+			return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+		}
+		return lambda.Answer{Verdict: lambda.Miss, Load: load}, nil
+	}
+	return m.acquireNew(ctx, p, req, quota, load, expires)
+}
+
+func (m *Manager) acquireNew(ctx context.Context, p *pool, req lambda.AcquireRequest, quota int, load lambda.Load, expires time.Time) (lambda.Answer, error) {
+	if !p.admit(quota) {
+		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+	}
+	if !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) {
+		p.release()
+		return lambda.Answer{Verdict: lambda.RateLimited, Load: load}, nil
+	}
+	e, err := m.start(ctx, p, req, expires)
+	if err != nil {
+		return lambda.Answer{Load: load}, err
+	}
+	if e == nil {
+		return lambda.Answer{Verdict: lambda.Full, Load: load}, nil
+	}
+	return granted(e, expires, true, load), nil
+}
+
+func granted(e *environment, expires time.Time, cold bool, load lambda.Load) lambda.Answer {
+	load.Running++
+	return lambda.Answer{Verdict: lambda.Granted, Load: load, Reservation: lambda.Reservation{
+		Environment: e.id, Worker: e.worker, Expires: expires, Cold: cold,
+	}}
+}
+
+// register puts an environment into the set of its key, making the set if it is not there.
+func (m *Manager) register(key lambda.EnvironmentKey, e *environment) {
+	for {
+		v, ok := m.sets.Load(key)
+		if !ok {
+			v, _ = m.sets.LoadOrStore(key, &set{key: key})
+		}
+		e.set = v.(*set)
+		if e.set.add() {
+			m.environments.Store(e.id, e)
+			return
+		}
+		// The set was dropped between the look-up and add: its place in the map is free again.
+		m.sets.CompareAndDelete(key, v)
+	}
+}
+
+// forget drops an environment that is gone, and its set when that was the last one.
+func (m *Manager) forget(e *environment) {
+	if _, known := m.environments.LoadAndDelete(e.id); !known {
+		return
+	}
+	if e.set.remove(e) {
+		m.sets.CompareAndDelete(e.set.key, e.set)
+	}
+}
+
+// EnvironmentIdle is the worker's word that an environment can take the next invocation.
+func (m *Manager) EnvironmentIdle(id lambda.EnvironmentID) {
+	if v, ok := m.environments.Load(id); ok {
+		e := v.(*environment)
+		e.set.put(e, time.Now())
+	}
+}
+
+// EnvironmentGone is the worker's word that an environment has ended.
+func (m *Manager) EnvironmentGone(id lambda.EnvironmentID) {
+	if v, ok := m.environments.Load(id); ok {
+		m.forget(v.(*environment))
+	}
+}
+
+// Load reports this manager's share of a pool.
+func (m *Manager) Load(ctx context.Context, id lambda.PoolID) lambda.Load {
+	p := m.pool(id)
+	return p.load(m.quota(ctx, p, nil))
+}
+
+// drawWorker chooses a worker for an environment of v; false when none has room.
+func (m *Manager) drawWorker(v *lambda.Version) (lambda.WorkerID, Worker, bool) {
+	candidates := m.cfg.Workers.Candidates(v)
+	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	i := placement.Choose(rng, candidates, int64(v.MemoryMB)<<20)
+	if i < 0 {
+		return "", nil, false
+	}
+	w, ok := m.cfg.Workers.Worker(candidates[i].ID)
+	return candidates[i].ID, w, ok
+}
+
+func startFailed(err error) error { return fmt.Errorf("starting an environment: %w", err) }

@@ -1,0 +1,310 @@
+package manager_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"berth/lambda"
+	"berth/manager"
+	"berth/placement"
+	"berth/ring"
+)
+
+// worker is a double with room for a number of environments, which it calls idle or gone when the test says so.
+type worker struct {
+	mu       sync.Mutex
+	room     int
+	live     map[lambda.EnvironmentID]lambda.EnvironmentKey
+	released []lambda.EnvironmentID
+	ended    []lambda.EnvironmentKey
+	fail     error
+	hidden   int // how much more room it shows than it has
+	owner    *manager.Manager
+}
+
+func (w *worker) Candidates(*lambda.Version) []placement.Worker {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return []placement.Worker{{ID: "w", FreeBytes: int64(w.room-len(w.live)+w.hidden) << 40}}
+}
+
+func (w *worker) Worker(id lambda.WorkerID) (manager.Worker, bool) { return w, id == "w" }
+
+func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fail != nil {
+		return w.fail
+	}
+	if len(w.live) >= w.room {
+		return lambda.ErrNoCapacity
+	}
+	w.live[req.Environment] = req.Key
+	return nil
+}
+
+func (w *worker) Release(_ context.Context, id lambda.EnvironmentID) {
+	w.mu.Lock()
+	w.released = append(w.released, id)
+	w.mu.Unlock()
+	w.owner.EnvironmentIdle(id)
+}
+
+func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
+	w.mu.Lock()
+	w.ended = append(w.ended, w.live[id])
+	delete(w.live, id)
+	w.mu.Unlock()
+	w.owner.EnvironmentGone(id)
+	return nil
+}
+
+func (w *worker) counts() (live, ended, released int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.live), len(w.ended), len(w.released)
+}
+
+func setup(room int, current func(lambda.EnvironmentKey) bool) (*manager.Manager, *worker) {
+	w := &worker{room: room, live: map[lambda.EnvironmentID]lambda.EnvironmentKey{}}
+	if current == nil {
+		current = func(lambda.EnvironmentKey) bool { return true }
+	}
+	r, err := ring.New(1, 10_000, []lambda.ManagerID{"m"})
+	if err != nil {
+		panic(err)
+	}
+	m := manager.New(manager.Config{
+		ID: "m", Workers: w, Current: current, Log: slog.New(slog.DiscardHandler),
+		Ring:  func() *ring.Ring { return r },
+		Limit: func(lambda.PoolID) int { return 10_000 },
+	})
+	w.owner = m
+	return m, w
+}
+
+func request(function string) lambda.AcquireRequest {
+	return lambda.AcquireRequest{
+		Pool:    lambda.PoolID{Account: "000000000001"},
+		Key:     lambda.EnvironmentKey{Account: "000000000001", Function: function},
+		Version: &lambda.Version{Function: function, MemoryMB: 128},
+	}
+}
+
+func acquire(t *testing.T, m *manager.Manager, function string) lambda.Reservation {
+	t.Helper()
+	a, err := m.Acquire(t.Context(), request(function))
+	if err != nil || a.Verdict != lambda.Granted {
+		t.Fatalf("Acquire(%s) = %+v, %v", function, a, err)
+	}
+	return a.Reservation
+}
+
+// run starts the manager in a synctest bubble and stops it when the test function returns.
+func run(t *testing.T, m *manager.Manager) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); m.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+func TestAcquireReusesTheMostRecentlyUsed(t *testing.T) {
+	m, _ := setup(10, nil)
+	a, b := acquire(t, m, "f"), acquire(t, m, "f")
+	if !a.Cold || !b.Cold || a.Environment == b.Environment {
+		t.Fatalf("two calls at once got %+v and %+v, want two new environments", a, b)
+	}
+	m.EnvironmentIdle(a.Environment)
+	m.EnvironmentIdle(b.Environment)
+	if got := acquire(t, m, "f"); got.Environment != b.Environment || got.Cold {
+		t.Errorf("got %+v, want the last used, %s", got, b.Environment)
+	}
+	if got := acquire(t, m, "g"); got.Environment == a.Environment {
+		t.Error("an environment of f was handed to g")
+	}
+}
+
+func TestAnIdleEnvironmentGoesToExactlyOneOfManyCallers(t *testing.T) {
+	m, w := setup(1000, nil)
+	first := acquire(t, m, "f")
+	m.EnvironmentIdle(first.Environment)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	warm := 0
+	for range 100 {
+		wg.Go(func() {
+			a, err := m.Acquire(context.Background(), request("f"))
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !a.Reservation.Cold {
+				warm++
+			}
+		})
+	}
+	wg.Wait()
+	if live, _, _ := w.counts(); warm != 1 || live != 100 {
+		t.Errorf("%d callers got the idle environment and %d live, want 1 and 100", warm, live)
+	}
+}
+
+func TestANewEnvironmentEvictsTheLongestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := setup(2, nil)
+		old := acquire(t, m, "old")
+		m.EnvironmentIdle(old.Environment)
+		time.Sleep(time.Second)
+		young := acquire(t, m, "young")
+		m.EnvironmentIdle(young.Environment)
+		acquire(t, m, "new")
+		if len(w.ended) != 1 || w.ended[0].Function != "old" {
+			t.Errorf("ended %v, want the one of old", w.ended)
+		}
+	})
+}
+
+func TestAWorkerThatRefusesMakesTheManagerEvict(t *testing.T) {
+	m, w := setup(1, nil)
+	w.hidden = 10 // the manager's picture of the worker is old
+	m.EnvironmentIdle(acquire(t, m, "f").Environment)
+	acquire(t, m, "g")
+	if live, ended, _ := w.counts(); live != 1 || ended != 1 {
+		t.Errorf("live %d, ended %d, want 1 and 1", live, ended)
+	}
+}
+
+func TestAcquireIsRefusedWhenEverythingRuns(t *testing.T) {
+	m, w := setup(1, nil)
+	r := acquire(t, m, "f")
+	if a, err := m.Acquire(t.Context(), request("g")); err != nil || a.Verdict != lambda.Full {
+		t.Fatalf("Acquire = %+v, %v, want Full", a, err)
+	}
+	if load := m.Load(t.Context(), request("g").Pool); load.Running != 1 {
+		t.Fatalf("%d counted as running, want only the first", load.Running)
+	}
+	m.EnvironmentIdle(r.Environment)
+	acquire(t, m, "g")
+	if live, ended, _ := w.counts(); live != 1 || ended != 1 {
+		t.Errorf("live %d ended %d, want 1 and 1", live, ended)
+	}
+}
+
+func TestAFunctionGainsEnvironmentsAtABoundedRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := setup(5000, nil)
+		gain := func() (granted int) {
+			for range 2000 {
+				if a, _ := m.Acquire(t.Context(), request("f")); a.Verdict == lambda.Granted {
+					granted++
+				} else if a.Verdict != lambda.RateLimited {
+					t.Fatalf("verdict %d, want RateLimited", a.Verdict)
+				}
+			}
+			return granted
+		}
+		if n := gain(); n != 1000 {
+			t.Errorf("%d environments at once, want 1,000", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := gain(); n != 500 {
+			t.Errorf("%d more after 5 s, want 500", n)
+		}
+		acquire(t, m, "g") // another function has its own rate
+	})
+}
+
+func TestAFailedStartLeavesNothing(t *testing.T) {
+	m, w := setup(1, nil)
+	w.fail = errors.New("broken")
+	if _, err := m.Acquire(t.Context(), request("f")); !errors.Is(err, w.fail) {
+		t.Fatalf("error = %v", err)
+	}
+	w.fail = nil
+	if r := acquire(t, m, "f"); !r.Cold {
+		t.Errorf("got %+v, want a new environment", r)
+	}
+}
+
+func TestIdleEnvironmentsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := setup(10, nil)
+		run(t, m)
+		m.EnvironmentIdle(acquire(t, m, "f").Environment)
+		busy := acquire(t, m, "g")
+		time.Sleep(manager.DefaultIdleLimit - 2*time.Second)
+		if _, ended, _ := w.counts(); ended != 0 {
+			t.Fatal("ended before the idle limit")
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if live, ended, _ := w.counts(); live != 1 || ended != 1 {
+			t.Errorf("live %d, ended %d; want the busy one live, the idle one ended", live, ended)
+		}
+		m.EnvironmentGone(busy.Environment)
+	})
+}
+
+func TestEnvironmentsOfAChangedFunctionEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stale sync.Map
+		m, w := setup(10, func(k lambda.EnvironmentKey) bool { _, is := stale.Load(k.Function); return !is })
+		run(t, m)
+		m.EnvironmentIdle(acquire(t, m, "f").Environment)
+		m.EnvironmentIdle(acquire(t, m, "g").Environment)
+		stale.Store("f", true)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if live, ended, _ := w.counts(); live != 1 || ended != 1 || w.ended[0].Function != "f" {
+			t.Errorf("live %d, ended %v; want only f's to have ended", live, w.ended)
+		}
+	})
+}
+
+func TestAnUnusedReservationIsGivenBackOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := setup(10, nil)
+		run(t, m)
+		r := acquire(t, m, "f")
+		time.Sleep(manager.DefaultReservationLimit + 10*time.Second)
+		synctest.Wait()
+		if _, _, released := w.counts(); released != 1 {
+			t.Fatalf("released %d times, want once", released)
+		}
+		if again := acquire(t, m, "f"); again.Environment != r.Environment || again.Cold {
+			t.Errorf("got %+v, want the environment that was given back", again)
+		}
+	})
+}
+
+func TestAGoneEnvironmentIsForgotten(t *testing.T) {
+	m, _ := setup(10, nil)
+	r := acquire(t, m, "f")
+	m.EnvironmentGone(r.Environment)
+	m.EnvironmentIdle(r.Environment) // late word of a dead environment
+	if again := acquire(t, m, "f"); !again.Cold || again.Environment == r.Environment {
+		t.Errorf("got %+v, want a new environment", again)
+	}
+}
+
+func BenchmarkAcquireAndIdle(b *testing.B) {
+	m, _ := setup(1000, nil)
+	b.ReportAllocs()
+	req := request("f")
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			a, err := m.Acquire(context.Background(), req)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			m.EnvironmentIdle(a.Reservation.Environment)
+		}
+	})
+}

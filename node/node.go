@@ -1,0 +1,231 @@
+// Package node wires the roles of one process. The wiring is one function that can be read from top to bottom; what it
+// starts it stops in reverse.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"berth/catalog"
+	"berth/code"
+	"berth/frontend"
+	"berth/lambda"
+	"berth/logs"
+	"berth/manager"
+	"berth/runtimes"
+	"berth/sandbox"
+	"berth/sandbox/guard"
+	"berth/sandbox/namespace"
+	"berth/store/jetstream"
+	"berth/worker"
+)
+
+// Config is what `berth serve` was told.
+type Config struct {
+	Addr           string // host:port; port 0 takes a free one
+	DataDir        string
+	Region         string
+	DevCredentials bool  // accept any signature; loopback addresses only
+	MemoryBytes    int64 // for environments together; 0 is 80 % of the machine's
+	Log            *slog.Logger
+	Ready          func(url string) // called once, when calls are taken
+}
+
+// Time limits of the HTTP server. Writing has none: an answer may take as long as a function (15 minutes).
+const (
+	readHeaderLimit = 10 * time.Second
+	readLimit       = 5 * time.Minute // a 50 MB upload over a slow line
+	idleLimit       = 2 * time.Minute
+	maxHeaderBytes  = 64 << 10
+	startLimit      = time.Minute
+	// drainLimit is how long calls under way may go on when the server is told to stop; then they are cut off.
+	drainLimit = 10 * time.Second
+)
+
+// Run runs all roles in this process until ctx ends or a role fails, and returns when everything has stopped.
+func Run(ctx context.Context, cfg Config) (err error) {
+	if err := checkAddress(cfg); err != nil {
+		return err
+	}
+	l := newLifecycle(cfg.Log)
+	defer func() { err = errors.Join(err, l.stop()) }()
+	if err := start(ctx, cfg, l); err != nil {
+		return err
+	}
+	return l.wait(ctx)
+}
+
+// start brings everything up, in the order in which it depends on one another.
+func start(ctx context.Context, cfg Config, l *lifecycle) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	data, err := openDataDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	l.onStop("data directory", func(context.Context) error { return data.close() })
+	listener, err := listen(cfg.Addr)
+	if err != nil {
+		return err
+	}
+	l.onStop("listener", func(context.Context) error { return ignoreClosed(listener.Close()) })
+
+	engine, err := jetstream.Open(ctx, jetstream.Config{Dir: data.join("engine"), Logger: cfg.Log})
+	if err != nil {
+		return err
+	}
+	l.onStop("engine", func(context.Context) error { return engine.Close() })
+	cat := catalog.New(engine.Catalog(), cfg.Region)
+	l.run("catalog", cat.Run)
+	if err := waitFor(ctx, cat.Ready(), "the catalog"); err != nil {
+		return err
+	}
+	key, _, err := cat.FirstKey(ctx)
+	if err != nil {
+		return fmt.Errorf("making the first account: %w", err)
+	}
+
+	logStore, err := logs.Open(logs.Config{Dir: data.join("logs"), Log: cfg.Log})
+	if err != nil {
+		return err
+	}
+	l.run("logs", logStore.Run)
+	set, err := runtimes.Discover(ctx, runtimes.Config{StateDir: data.join("runtimes")})
+	if err != nil {
+		return err
+	}
+	roles, err := startRoles(ctx, cfg, l, data, engine, cat, logStore, set)
+	if err != nil {
+		return err
+	}
+	server, err := newServer(cfg, engine.Blobs(), cat, logStore, set, roles)
+	if err != nil {
+		return err
+	}
+	l.run("api", server.api.Run)
+	url := "http://" + listener.Addr().String()
+	if err := writeClientFile(cfg, data, url, key, set); err != nil {
+		return err
+	}
+	serveHTTP(l, listener, server, cfg.Log)
+	cfg.Ready(url)
+	return nil
+}
+
+// roles is the data path of this process.
+type roles struct {
+	frontend *frontend.Frontend
+	worker   *worker.Worker
+}
+
+func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
+	driver, err := newDriver(ctx, cfg, l, data)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := code.NewCache(code.CacheConfig{Dir: data.join("code"), Blobs: engine.Blobs(), Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	memory := cfg.MemoryBytes
+	if memory == 0 {
+		if memory, err = memoryForFunctions(); err != nil {
+			return nil, err
+		}
+	}
+	single := newSingle(cat)
+	w, err := worker.New(worker.Config{
+		ID: single.workerID, Driver: driver, Runtimes: set, Code: cache, Logs: logStore, MemoryBytes: memory, Log: cfg.Log,
+		Owners: func(lambda.ManagerID) worker.Owner { return single.manager },
+	})
+	if err != nil {
+		return nil, err
+	}
+	single.worker = w
+	single.manager = manager.New(manager.Config{
+		ID: single.managerID, Workers: single, Ring: single.Ring, Limit: single.Limit, Reachable: single.reachable,
+		Current: single.current(set), Log: cfg.Log,
+	})
+	f := frontend.New(frontend.Config{
+		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Ring: single.Ring, Limit: single.Limit,
+		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, v.Runtime) },
+	})
+	l.run("worker", w.Run)
+	l.run("manager", single.manager.Run)
+	l.run("frontend", f.Run)
+	return &roles{frontend: f, worker: w}, nil
+}
+
+// newDriver opens the sandbox driver and removes what a killed server left.
+func newDriver(ctx context.Context, cfg Config, l *lifecycle, data *dataDir) (sandbox.Driver, error) {
+	driver, err := namespace.New(namespace.Config{StateDir: data.join("sandbox"), Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	guarded := guard.New(driver, guard.Config{})
+	l.onStop("sandbox driver", func(context.Context) error { return guarded.Close() })
+	swept, err := guarded.Sweep(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("removing what an earlier server left behind: %w", err)
+	}
+	if swept > 0 {
+		cfg.Log.Info("removed what an earlier server left behind", "sandboxes", swept)
+	}
+	return guarded, nil
+}
+
+func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, error) {
+	r, err := set.Find(name)
+	if err != nil {
+		return "", err
+	}
+	return r.Version, nil
+}
+
+// serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end.
+func serveHTTP(l *lifecycle, listener net.Listener, handler http.Handler, log *slog.Logger) {
+	s := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderLimit,
+		ReadTimeout:       readLimit,
+		IdleTimeout:       idleLimit,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			l.fail(fmt.Errorf("serving HTTP: %w", err))
+		}
+	}()
+	l.onStop("http", func(ctx context.Context) error {
+		defer func() { <-done }()
+		ctx, cancel := context.WithTimeout(ctx, drainLimit)
+		defer cancel()
+		err := s.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			log.Warn("calls were still running when the server stopped: they are cut off", "waited", drainLimit)
+			return s.Close()
+		}
+		return err
+	})
+}
+
+func waitFor(ctx context.Context, ready <-chan struct{}, what string) error {
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s did not become ready: %w", what, ctx.Err())
+	}
+}
+
+func newID() string { return uuid.NewString() }

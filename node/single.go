@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+
+	"berth/catalog"
+	"berth/frontend"
+	"berth/lambda"
+	"berth/manager"
+	"berth/placement"
+	"berth/ring"
+	"berth/runtimes"
+	"berth/worker"
+)
+
+// single is the cluster of one: a ring of one manager, and one worker, reached by method calls.
+type single struct {
+	catalog   *catalog.Catalog
+	ring      *ring.Ring
+	managerID lambda.ManagerID
+	workerID  lambda.WorkerID
+	manager   *manager.Manager
+	worker    *worker.Worker
+}
+
+// soleQuota is the quota per pool of a ring of one; the effective quota is the pool's whole limit there.
+const soleQuota = 1
+
+func newSingle(cat *catalog.Catalog) *single {
+	s := &single{catalog: cat, managerID: lambda.ManagerID(newID()), workerID: lambda.WorkerID(newID())}
+	r, err := ring.New(1, soleQuota, []lambda.ManagerID{s.managerID})
+	if err != nil {
+		panic(err) // one fresh id is always a valid ring
+	}
+	s.ring = r
+	return s
+}
+
+// Ring returns the ring of one.
+func (s *single) Ring() *ring.Ring { return s.ring }
+
+// Limit returns a pool's limit as the catalog has it now.
+func (s *single) Limit(id lambda.PoolID) int { return s.catalog.Limit(id) }
+
+// Manager finds the manager for the frontend.
+func (s *single) Manager(id lambda.ManagerID) (frontend.Manager, bool) {
+	return s.manager, id == s.managerID
+}
+
+func (s *single) frontendWorker(id lambda.WorkerID) (frontend.Worker, bool) {
+	return s.worker, id == s.workerID
+}
+
+// Worker finds the worker for the manager.
+func (s *single) Worker(id lambda.WorkerID) (manager.Worker, bool) { return s.worker, id == s.workerID }
+
+// Candidates describes the one worker.
+func (s *single) Candidates(*lambda.Version) []placement.Worker {
+	stats := s.worker.Stats()
+	return []placement.Worker{{ID: s.workerID, FreeBytes: stats.MemoryLimit - stats.MemoryUsed}}
+}
+
+// reachable: there is no other manager.
+func (s *single) reachable(context.Context, lambda.ManagerID) bool { return false }
+
+// current reports whether an environment key is what an invocation would ask for now.
+func (s *single) current(set *runtimes.Set) func(lambda.EnvironmentKey) bool {
+	return func(k lambda.EnvironmentKey) bool {
+		v, ok := s.catalog.Current(k.Account, k.Function, k.Version)
+		if !ok || v.ConfigID != k.ConfigID {
+			return false
+		}
+		runtime, err := runtimeVersion(set, v.Runtime)
+		return err == nil && runtime == k.Runtime
+	}
+}

@@ -1,0 +1,43 @@
+package runtimeapi
+
+import (
+	"log/slog"
+	"sync"
+)
+
+// Config says whose Runtime API this is.
+type Config struct {
+	FunctionARN string       // for log lines only
+	Version     string       // for log lines only
+	Log         *slog.Logger // nil discards
+}
+
+// API is the Runtime API of one environment: the state of its runtime process, and two faces to move it. It starts no
+// goroutine of its own. It holds no memory to speak of while the runtime waits.
+type API struct {
+	log     *slog.Logger
+	results chan result // capacity 1; see finish
+
+	mu      sync.Mutex
+	closed  bool
+	gen     uint64     // counts resets: what an earlier process left under way is recognised by it
+	phase   phase      //
+	changed *change    // told and forgotten at the next change of phase; nil when nobody waits
+	initErr *InitError // in phase failed
+	event   *Event     // from running until the next event is asked for
+	waiting bool       // an Invoke waits for a result
+	poll    *poll      // an HTTP request waits for an event
+	conn    *frameConn // the frames face, while it is connected
+	scratch []byte     // where the one answer that is being received grows
+}
+
+// New makes an API whose runtime has not started.
+func New(cfg Config) *API {
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	} else {
+		log = log.With("function", cfg.FunctionARN, "version", cfg.Version)
+	}
+	return &API{log: log, results: make(chan result, 1)}
+}

@@ -1,0 +1,196 @@
+package runtimeapi
+
+import "context"
+
+// phase is where the runtime process stands. The HTTP face and the frames face move the same one.
+type phase uint8
+
+const (
+	starting  phase = iota // no event was asked for yet
+	failing                // its init error is being received
+	failed                 // it reported an init error
+	ready                  // waits for an event
+	running                // has an event, has not answered
+	answering              // its answer is being received (HTTP only: a frame arrives whole)
+	answered               // has answered, has not asked for the next event
+)
+
+// String names a phase as the emulator's state machine does, since those names stand in error bodies.
+func (p phase) String() string {
+	return [...]string{"Started", "InitError", "InitError", "Ready", "Running", "InvocationResponse", "RuntimeResponseSentState"}[p]
+}
+
+// result is what a waiting Invoke is woken with.
+type result struct {
+	resp Response
+	err  error
+}
+
+// poll is one HTTP request for the next event that waits. It gets one value: the event, or nil when it must give up.
+type poll struct {
+	events chan *Event // capacity 1, so that giving never blocks
+	before phase       // where the runtime stood before it asked
+}
+
+// change is what those who await another phase are told. It carries the phase, because that may be over before they run:
+// a runtime that reports an init error ends at once, and is reset.
+type change struct {
+	done    chan struct{} // closed when the rest is valid
+	to      phase
+	initErr *InitError
+}
+
+// WaitReady returns nil when the runtime has asked for its first event since New or the last Reset. Errors: *InitError when
+// the runtime reported that it cannot start, ErrReset, or ctx's error.
+func (a *API) WaitReady(ctx context.Context) error {
+	return a.await(ctx, func(p phase) bool { return p >= ready })
+}
+
+// WaitNext returns nil when the runtime has asked for its next event, so that it may be frozen. Errors as WaitReady's.
+func (a *API) WaitNext(ctx context.Context) error {
+	return a.await(ctx, func(p phase) bool { return p == ready })
+}
+
+// await waits until the phase suits. It allocates only when it has to wait.
+func (a *API) await(ctx context.Context, suits func(phase) bool) error {
+	a.mu.Lock()
+	gen := a.gen
+	for {
+		switch {
+		case a.closed || a.gen != gen:
+			a.mu.Unlock()
+			return ErrReset
+		case a.phase == failed:
+			err := a.initErr
+			a.mu.Unlock()
+			return err
+		case suits(a.phase):
+			a.mu.Unlock()
+			return nil
+		}
+		if a.changed == nil {
+			a.changed = &change{done: make(chan struct{})}
+		}
+		next := a.changed
+		a.mu.Unlock()
+		select {
+		case <-next.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		switch {
+		case next.to == failed:
+			return next.initErr
+		case suits(next.to):
+			return nil
+		}
+		a.mu.Lock()
+	}
+}
+
+// enter moves to a phase and wakes those who await it. The caller holds mu.
+func (a *API) enter(p phase) {
+	a.phase = p
+	if a.changed != nil {
+		a.changed.to, a.changed.initErr = p, a.initErr
+		close(a.changed.done)
+		a.changed = nil
+	}
+}
+
+// Invoke gives ev to the runtime, when it asks for it, and waits for the answer. One Invoke at a time. Neither ev nor its
+// payload may be changed afterwards, also after an error. The response's payload belongs to the caller.
+//
+// Errors: *InitError, ErrReset, or ctx's error. After an error of ctx the runtime may still be busy with the event: the
+// caller must end its process and call Reset.
+func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
+	var conn *frameConn
+	for begun := false; !begun; {
+		if err := a.WaitNext(ctx); err != nil {
+			return Response{}, err
+		}
+		conn, begun = a.begin(ev)
+	}
+	if conn != nil {
+		if err := conn.send(ctx, ev); err != nil {
+			// Whoever watches the process resets the API, or ctx ends: both are told apart below.
+			a.log.Debug("the runtime did not take its event", "requestId", ev.RequestID, "err", err)
+		}
+	}
+	select {
+	case r := <-a.results:
+		return r.resp, r.err
+	case <-ctx.Done():
+		return a.abandon(ctx.Err())
+	}
+}
+
+// begin makes ev the current event. It hands it to a waiting HTTP request, or returns the connection to send it on. It
+// returns false when the runtime is not waiting any more.
+func (a *API) begin(ev *Event) (*frameConn, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase != ready || a.closed {
+		return nil, false
+	}
+	a.event, a.waiting = ev, true
+	a.enter(running)
+	if a.poll != nil {
+		a.poll.events <- ev
+		a.poll = nil
+		return nil, true
+	}
+	return a.conn, true
+}
+
+// abandon ends a wait for an answer with err, unless the answer came at that very moment.
+func (a *API) abandon(err error) (Response, error) {
+	a.mu.Lock()
+	if !a.waiting {
+		a.mu.Unlock()
+		r := <-a.results
+		return r.resp, r.err
+	}
+	a.waiting = false
+	a.mu.Unlock()
+	return Response{}, err
+}
+
+// finish wakes the waiting Invoke, if there is one. The caller holds mu.
+func (a *API) finish(r result) {
+	if a.waiting {
+		a.waiting = false
+		a.results <- r // never blocks: capacity 1, and only one Invoke waits
+	}
+}
+
+// Reset tells the API that the runtime process is gone and all its connections with it; the next process starts from the
+// beginning. Waiting calls get ErrReset. What the old process still has under way is refused.
+func (a *API) Reset() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reset()
+}
+
+// Close ends all waits for good.
+func (a *API) Close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	a.reset()
+}
+
+func (a *API) reset() {
+	a.gen++
+	a.finish(result{err: ErrReset})
+	if a.poll != nil {
+		a.poll.events <- nil
+		a.poll = nil
+	}
+	if a.conn != nil {
+		a.conn.interrupt()
+		a.conn = nil
+	}
+	a.event, a.initErr, a.scratch = nil, nil, nil
+	a.enter(starting)
+}

@@ -1,0 +1,57 @@
+'use strict';
+// The context object.
+
+const { env } = process;
+const TRACE = '_X_AMZN_TRACE_ID';
+const constant = {
+  functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+  functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+  memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+  logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+  logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+};
+let lastTrace;
+
+function parse(text, name) {
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`Cannot parse ${name} as json: ${error.toString()}`);
+  }
+}
+
+class InvokeContext {
+  constructor(event) {
+    this.event = event;
+    if (event.traceId === lastTrace) return; // setting an environment variable is slow
+    lastTrace = event.traceId;
+    if (lastTrace) env[TRACE] = lastTrace;
+    else delete env[TRACE];
+  }
+
+  /** The context with these functions of the invocation's kind. */
+  build(functions) {
+    const { deadline, arn, requestId, tenantId } = this.event;
+    return {
+      callbackWaitsForEmptyEventLoop: true,
+      ...functions,
+      ...constant,
+      clientContext: undefined,
+      identity: undefined,
+      invokedFunctionArn: arn,
+      awsRequestId: requestId,
+      tenantId: tenantId || undefined,
+      getRemainingTimeInMillis: () => deadline - Date.now(),
+    };
+  }
+
+  /** Fills in what may be malformed; it throws then, and the function is to answer with that error. */
+  check(context) {
+    context.clientContext = parse(this.event.clientContext, 'ClientContext');
+    context.identity = parse(this.event.identity, 'CognitoIdentity');
+    return context;
+  }
+}
+
+module.exports = { InvokeContext };

@@ -1,0 +1,88 @@
+'use strict';
+// Frames on descriptor 3: see frames.go in Berth's package runtimeapi.
+
+const fs = require('fs');
+const errors = require('./errors.cjs');
+
+const FD = 3;
+const HEADER = 5;
+const MAX_TYPE = 255;
+let input = Buffer.allocUnsafeSlow(64 << 10);
+let output = Buffer.allocUnsafeSlow(16 << 10);
+
+/** Fills buf[from, to) and returns how far it got; it may be further. */
+function fill(buf, from, to) {
+  while (from < to) {
+    const n = fs.readSync(FD, buf, from, buf.length - from, null);
+    if (n === 0) process.exit(0); // Berth is gone
+    from += n;
+  }
+  return from;
+}
+
+/** Waits for one event. */
+function receive() {
+  let buf = input;
+  const have = fill(buf, 0, 4);
+  const size = 4 + buf.readUInt32LE(0);
+  if (size > buf.length) {
+    buf = Buffer.allocUnsafeSlow(size);
+    input.copy(buf, 0, 0, have);
+  }
+  fill(buf, have, size);
+  const meta = HEADER + 4 + buf.readUInt32LE(HEADER);
+  const [deadline, requestId, arn, traceId, clientContext, identity, tenantId] = buf.utf8Slice(HEADER + 4, meta).split('\0');
+  return { deadline: +deadline, requestId, arn, traceId, clientContext, identity, tenantId, payload: buf.utf8Slice(meta, size) };
+}
+
+function write(buf, n) {
+  for (let sent = 0; sent < n; ) sent += fs.writeSync(FD, buf, sent, n - sent);
+}
+
+/** Sends a frame whose body is the bytes of type (with their length before them, if it is not undefined) and text. */
+function send(kind, type, text) {
+  const lead = type === undefined ? 0 : 1 + type.length;
+  const most = HEADER + lead + 3 * text.length; // UTF-8 takes at most three bytes for each unit
+  let buf = output;
+  if (most > buf.length) buf = Buffer.allocUnsafeSlow(HEADER + lead + Buffer.byteLength(text));
+  if (lead > 0) {
+    buf[HEADER] = type.length;
+    type.copy(buf, HEADER + 1);
+  }
+  const size = HEADER + lead + buf.utf8Write(text, HEADER + lead);
+  buf.writeUInt32LE(size - 4, 0);
+  buf[4] = kind.charCodeAt(0);
+  write(buf, size);
+}
+
+function sendFailure(kind, error) {
+  const described = errors.describe(error);
+  const type = Buffer.from(String(described.errorType)).subarray(0, MAX_TYPE);
+  send(kind, type, JSON.stringify(described));
+}
+
+function stringify(value) {
+  let text;
+  try {
+    text = JSON.stringify(value === undefined ? null : value);
+  } catch (_) {
+    throw new Error('Unable to stringify response body');
+  }
+  return text === undefined ? 'null' : text; // functions and symbols have no JSON
+}
+
+module.exports = {
+  receive,
+  sendNext: () => send('N', undefined, ''),
+  /** Answers with the JSON of value, and asks for the next event. Throws, and sends nothing, if there is none. */
+  sendResult: (value) => send('R', undefined, stringify(value)),
+  /** Answers with bytes, and does not ask for the next event. */
+  sendBytes(body) {
+    const head = Buffer.alloc(HEADER);
+    head.writeUInt32LE(body.length + 1, 0);
+    head[4] = 'r'.charCodeAt(0);
+    write(Buffer.concat([head, body]), HEADER + body.length);
+  },
+  sendError: (error, next) => sendFailure(next ? 'E' : 'e', error),
+  sendInitError: (error) => sendFailure('I', error),
+};

@@ -1,0 +1,120 @@
+package runtimes
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"berth/lambda"
+	"berth/sandbox"
+)
+
+const firstPythonMinor = 8 // older ones miss what the bootstrap uses
+
+// python makes the runtime of one Python. The interpreter runs without site (-S): its scan for installed packages takes a
+// third of the start, and a function is to see its own packages and the standard library, not what the host happens to
+// have.
+func python(ctx context.Context, i interpreter, version string, minor int, root string) (*Runtime, error) {
+	files, err := bootstrap("python")
+	if err != nil {
+		return nil, err
+	}
+	id, err := digest(i, version, files)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(root, string(id))
+	err = unpack(dir, files, func(staging string) error { return compilePython(ctx, i, staging, files) })
+	if err != nil {
+		return nil, fmt.Errorf("unpack the bootstrap of %s: %w", i.path, err)
+	}
+	name := "python3." + strconv.Itoa(minor)
+	return &Runtime{
+		Name:    name,
+		Version: id,
+		Mounts:  append(hostMounts(), language(i, dir)...),
+		Command: []string{i.inside(), "-S", "/var/runtime/bootstrap.pyc"},
+		Env:     append(managedEnv(name), "PYTHONPATH=/var/runtime", "LC_CTYPE=C.UTF-8"),
+		Frames:  true,
+	}, nil
+}
+
+// node makes the runtime of one Node.
+func node(i interpreter, version string, major int, root string) (*Runtime, error) {
+	files, err := bootstrap("nodejs")
+	if err != nil {
+		return nil, err
+	}
+	id, err := digest(i, version, files)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(root, string(id))
+	if err := unpack(dir, files, nil); err != nil {
+		return nil, fmt.Errorf("unpack the bootstrap of %s: %w", i.path, err)
+	}
+	name := fmt.Sprintf("nodejs%d.x", major)
+	return &Runtime{
+		Name:    name,
+		Version: id,
+		Mounts:  append(hostMounts(), language(i, dir)...),
+		Command: []string{"/bin/sh", "/var/runtime/bootstrap", i.inside()},
+		Env: append(managedEnv(name), fmt.Sprintf(
+			"NODE_PATH=/opt/nodejs/node%d/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task", major)),
+		Frames: true,
+	}, nil
+}
+
+// provided is the host's system without an interpreter; the function brings its own bootstrap, which speaks HTTP.
+func provided(name string) *Runtime {
+	release, _ := os.ReadFile("/etc/os-release") // a host without one has nothing to tell versions apart by
+	sum := sha256.Sum256(append([]byte(name+"\n"), release...))
+	return &Runtime{
+		Name:    name,
+		Version: lambda.RuntimeVersionID(hex.EncodeToString(sum[:])),
+		Mounts:  hostMounts(),
+		Command: []string{"/var/task/bootstrap"},
+		Env:     commonEnv(),
+	}
+}
+
+// hostMounts shows the host's programs and libraries, its link and certificate settings, and nothing else. Where /lib and
+// others are links into /usr they become mounts of what they point to.
+func hostMounts() []sandbox.Mount {
+	var mounts []sandbox.Mount
+	for _, path := range []string{
+		"/usr", "/bin", "/sbin", "/lib", "/lib64",
+		"/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted",
+	} {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			mounts = append(mounts, sandbox.Mount{Source: real, Target: path})
+		}
+	}
+	return mounts
+}
+
+// language shows the interpreter's installation at /var/lang, where AWS has it, and the bootstrap at /var/runtime.
+func language(i interpreter, dir string) []sandbox.Mount {
+	return []sandbox.Mount{{Source: i.prefix, Target: "/var/lang"}, {Source: dir, Target: "/var/runtime"}}
+}
+
+// commonEnv is what every runtime's processes find, as recorded on AWS.
+func commonEnv() []string {
+	return []string{
+		"PATH=/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+		"LD_LIBRARY_PATH=/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+		"LANG=en_US.UTF-8",
+		"TZ=:UTC",
+		"LAMBDA_TASK_ROOT=/var/task",
+		"LAMBDA_RUNTIME_DIR=/var/runtime",
+	}
+}
+
+// managedEnv adds what the runtimes with an interpreter have and provided.* does not.
+func managedEnv(name string) []string {
+	return append(commonEnv(), "AWS_EXECUTION_ENV=AWS_Lambda_"+name, "PWD=/var/task", "SHLVL=0")
+}

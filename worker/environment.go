@@ -1,0 +1,90 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"berth/code"
+	"berth/lambda"
+	"berth/runtimeapi"
+	"berth/runtimes"
+	"berth/sandbox"
+)
+
+// environment is a sandbox with one version initialised.
+type environment struct {
+	w       *Worker
+	id      lambda.EnvironmentID
+	key     lambda.EnvironmentKey
+	version *lambda.Version
+	owner   Owner
+	bytes   int64 // admitted
+	log     *slog.Logger
+
+	ctx  context.Context // ends when the worker stops, or when a start nobody waits for is to be given up
+	stop context.CancelFunc
+
+	mu        sync.Mutex // the fields below; held for no longer than a freeze
+	state     State
+	mustEnd   bool      // ends as soon as the turn is free
+	claimed   bool      // an Invoke waits for the start
+	released  bool      // the reservation was given back during the start
+	frozen    bool      // set only in Idle
+	idleSince time.Time // of Idle and Reserved
+
+	started  chan struct{} // closed when the start phase is over and Invoke has the turn, or when it failed
+	startErr error         // why the environment could not be made; valid after started
+	gone     chan struct{} // closed at the very end
+
+	// What start made, for the holder of the turn only.
+	runtime  *runtimes.Runtime
+	tree     *code.Tree
+	sandbox  sandbox.Sandbox
+	server   *http.Server
+	api      *runtimeapi.API
+	out      *output
+	process  *process      // nil when there is none: never started, or ended and cleaned up
+	limit    *limit        // the one time limit that is running
+	initTime time.Duration // of a good init phase, else 0
+	used     bool          // an invocation has been concluded
+	memory   memoryMeter
+}
+
+func newEnvironment(w *Worker, req lambda.StartRequest, owner Owner) *environment {
+	v := req.Version
+	e := &environment{
+		w: w, id: req.Environment, key: req.Key, version: v, owner: owner,
+		bytes:   int64(v.MemoryMB)<<20 + EnvironmentOverhead,
+		log:     w.log.With("environment", req.Environment, "account", v.Account, "function", v.Function),
+		state:   Starting,
+		started: make(chan struct{}),
+		gone:    make(chan struct{}),
+	}
+	e.ctx, e.stop = context.WithCancel(w.base)
+	e.limit = newLimit(e.ctx)
+	return e
+}
+
+// discard frees an environment that was not admitted.
+func (e *environment) discard() { e.stop() }
+
+// takeApart undoes what start did. The caller has moved the state to Ending.
+func (e *environment) takeApart() {
+	for i := len(startSteps) - 1; i >= 0; i-- {
+		startSteps[i].undo(e)
+	}
+	e.stop()
+	e.mu.Lock()
+	e.to(Gone)
+	e.mu.Unlock()
+	e.w.forget(e)
+	close(e.gone)
+}
+
+// sandboxContext bounds one operation on the sandbox that must not be cut short by the worker's end.
+func sandboxContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), stopLimit)
+}

@@ -1,0 +1,228 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"berth/lambda"
+	"berth/runtimeapi"
+)
+
+// nextGrace is how long the answer to a caller may wait for the runtime to ask for its next event, which it nearly always
+// does at once. Answering first would let the caller's next invocation find the environment still busy.
+const nextGrace = 5 * time.Millisecond
+
+// memoryAge is how old a measurement of memory may be in a REPORT of a short invocation: measuring costs more than
+// running one.
+const memoryAge = 250 * time.Millisecond
+
+// Invoke runs one invocation in the reserved environment, after its start and init if need be, and returns its outcome.
+// Whatever goes wrong in the function is an Outcome. Errors: lambda.ErrUnknownEnvironment (ErrNotReserved is one), after which
+// nothing has run; a lambda.Error (ServiceFailure and those of Runtimes and Code) when the environment could not be started or
+// broke.
+//
+// If ctx has ended already, the reservation is given back. Later it is not looked at: as on Lambda an invocation runs on to
+// its end or its time limit although its caller has left, and so does this call.
+func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
+	e := w.registry.find(res.Environment)
+	if e == nil {
+		return nil, w.unknown(res.Environment)
+	}
+	if err := ctx.Err(); err != nil {
+		e.release()
+		return nil, err
+	}
+	waiting, err := e.claim(&res, time.Now())
+	switch {
+	case errors.Is(err, ErrNotReserved):
+		return nil, err
+	case err != nil:
+		return nil, w.unknown(res.Environment)
+	}
+	if waiting {
+		<-e.started // every step of the start has a time limit
+		if e.startErr != nil {
+			return nil, e.startErr
+		}
+	}
+	return e.run(inv)
+}
+
+// unknown says why there is no such environment (any more).
+func (w *Worker) unknown(id lambda.EnvironmentID) error {
+	if err := w.failures.find(id); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", lambda.ErrUnknownEnvironment, id)
+}
+
+// run has the turn for one invocation.
+func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
+	start := time.Now()
+	if err := e.thaw(); err != nil {
+		return nil, e.systemFailure(err)
+	}
+	e.out.begin(start, inv.RequestID, inv.WantLog)
+	deadline := start.Add(e.version.Timeout)
+
+	resp, f, err := e.exchange(inv, deadline)
+	if err != nil {
+		e.out.finish(&report{requestID: inv.RequestID, end: time.Now(), duration: time.Since(start),
+			failure: &failure{class: lambda.Exited, errorType: "Sandbox.Failure", message: "the environment broke"}})
+		return nil, e.systemFailure(err)
+	}
+	e.w.invocations.Add(1)
+	over := f.fatal() || e.waitNext(deadline)
+	out := e.conclude(inv, &resp, f, start)
+	if over {
+		e.settle(time.Now())
+	} else {
+		e.w.live.Go(func() { e.awaitNext(deadline) })
+	}
+	return out, nil
+}
+
+// exchange gives the event to the runtime and gets its answer, starting the runtime again first if it has ended
+// ("suppressed init": it counts toward the function's time limit).
+func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runtimeapi.Response, *failure, error) {
+	var none runtimeapi.Response
+	if e.process == nil || e.process.ended() {
+		began := time.Now()
+		f, err := e.boot(deadline)
+		if err != nil {
+			return none, nil, err
+		}
+		if f != nil {
+			e.out.initReport(time.Now(), time.Since(began), "invoke", f)
+			return none, f, nil
+		}
+	}
+	ctx, err := e.limited(deadline)
+	if err == nil {
+		var resp runtimeapi.Response
+		resp, err = e.api.Invoke(ctx, &runtimeapi.Event{
+			RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
+			ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload,
+		})
+		if err == nil {
+			return resp, judge(&resp), nil
+		}
+	}
+	f, err := e.interrupted(e.limit.clear(), err)
+	return none, f, err
+}
+
+// waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it
+// ended meanwhile and the next invocation will start it again.
+func (e *environment) waitNext(deadline time.Time) (over bool) {
+	grace := time.Now().Add(nextGrace)
+	if deadline.Before(grace) {
+		grace = deadline
+	}
+	ctx, err := e.limited(grace)
+	if err == nil {
+		err = e.api.WaitNext(ctx)
+	}
+	late := e.limit.clear()
+	switch {
+	case err == nil || e.ctx.Err() != nil:
+		return true
+	case late && !e.process.ended():
+		return false
+	}
+	e.restartLater()
+	return true
+}
+
+// awaitNext keeps the turn for a runtime that goes on working after its answer, up to the function's time limit.
+func (e *environment) awaitNext(deadline time.Time) {
+	ctx, err := e.limited(deadline)
+	if err == nil {
+		err = e.api.WaitNext(ctx)
+	}
+	e.limit.clear()
+	if err != nil && e.ctx.Err() == nil {
+		e.restartLater()
+	}
+	e.settle(time.Now())
+}
+
+// restartLater kills a runtime that can take no further event; the next invocation starts it again.
+func (e *environment) restartLater() {
+	if err := e.reset(); err != nil {
+		e.broken("its runtime could not be reset", err)
+	}
+}
+
+// conclude writes the end of the invocation's log and makes the outcome.
+func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response, f *failure, start time.Time) *lambda.Outcome {
+	end := time.Now()
+	r := report{requestID: inv.RequestID, end: end, duration: end.Sub(start), produced: len(resp.Payload), failure: f}
+	out := &lambda.Outcome{Payload: resp.Payload, Class: lambda.OK, Version: e.version.Number, Cold: !e.used}
+	if f != nil {
+		out.Class, out.FunctionError, out.Payload = f.class, unhandled, f.answer(inv.RequestID, e.version.Timeout)
+		if f.class == lambda.TimedOut {
+			r.duration = e.version.Timeout
+		}
+	}
+	if !e.used {
+		e.used, r.init = true, e.initTime
+	}
+	r.maxMemory = e.maxMemory(end, f.fatal() || r.init > 0 || r.duration > memoryAge)
+	out.Duration = r.duration
+	e.out.drain()
+	out.Log = e.out.finish(&r)
+	return out
+}
+
+// memoryMeter remembers the last measurement.
+type memoryMeter struct {
+	bytes int64 // highest so far
+	at    time.Time
+}
+
+// maxMemory is the highest use of memory so far in MB, rounded up; measured now, or at most memoryAge ago.
+func (e *environment) maxMemory(now time.Time, measure bool) int {
+	m := &e.memory
+	if measure || now.Sub(m.at) > memoryAge {
+		ctx, cancel := sandboxContext()
+		defer cancel()
+		if usage, err := e.sandbox.Usage(ctx); err == nil {
+			m.bytes, m.at = max(m.bytes, usage.MaxMemoryBytes), now
+		} else {
+			e.log.Warn("memory could not be measured", "error", err)
+		}
+	}
+	return int(min((m.bytes+1<<20-1)>>20, int64(e.version.MemoryMB)))
+}
+
+// systemFailure ends the environment, which cannot be trusted any more, and makes the caller's error.
+func (e *environment) systemFailure(err error) error {
+	if errors.Is(err, ErrStopped) {
+		e.mu.Lock()
+		e.mustEnd = true
+		e.mu.Unlock()
+	} else {
+		e.broken("it failed while an invocation had it", err)
+	}
+	e.settle(time.Now())
+	return fmt.Errorf("%w: %w", lambda.Errorf(lambda.ServiceFailure, "the function's environment failed; try again"), err)
+}
+
+// judge sorts a runtime's answer.
+func judge(resp *runtimeapi.Response) *failure {
+	switch {
+	case resp.TooLarge:
+		return &failure{class: lambda.TooLarge, errorType: "Function.ResponseSizeTooLarge"}
+	case resp.IsError:
+		f := &failure{class: lambda.HandlerErr, errorType: resp.ErrorType, payload: resp.Payload}
+		if len(f.payload) == 0 { // an error must have a body; the type alone is better than nothing
+			f.payload = fmt.Appendf(nil, `{"errorType":%s}`, strconv.Quote(resp.ErrorType))
+		}
+		return f
+	}
+	return nil
+}

@@ -1,0 +1,268 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"berth/lambda"
+	"berth/runtimeapi"
+	"berth/sandbox"
+)
+
+// exitGrace is how long a runtime that closed its frames socket may take to end by itself, so that its exit status is its own.
+const exitGrace = time.Second
+
+// lastWords is how long after its end a runtime's socket may take to be read to the end.
+const lastWords = 50 * time.Millisecond
+
+// process is one running runtime.
+type process struct {
+	sandbox.Process
+	told chan struct{} // closed when the process has ended and the Runtime API knows
+}
+
+// ended reports whether the process is gone, without waiting.
+func (p *process) ended() bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// boot kills what runs, starts the runtime process and waits until it asks for an event, until deadline. A failure is the
+// function's; an error is ours, and the environment cannot be used.
+func (e *environment) boot(deadline time.Time) (*failure, error) {
+	if err := e.reset(); err != nil {
+		return nil, err
+	}
+	if f := e.checkEntrypoint(); f != nil {
+		return f, nil
+	}
+	p, err := e.launch()
+	var cannot *fs.PathError
+	switch {
+	case err == nil:
+	case e.bringsBootstrap() && errors.As(err, &cannot) && cannot.Op == "exec": // not executable, not for this machine …
+		return invalidEntrypoint("fork/exec " + cannot.Path + ": " + cannot.Err.Error()), nil
+	default:
+		return nil, err
+	}
+	e.process = p
+	ctx, err := e.limited(deadline)
+	if err == nil {
+		err = e.api.WaitReady(ctx)
+	}
+	late := e.limit.clear()
+
+	var reported *runtimeapi.InitError
+	var f *failure
+	switch {
+	case err == nil:
+		return nil, nil
+	case e.ctx.Err() != nil:
+		return nil, ErrStopped
+	case errors.As(err, &reported):
+		f = judge(&runtimeapi.Response{IsError: true, ErrorType: reported.ErrorType, Payload: reported.Payload})
+		f.class = lambda.InitErr
+	default:
+		return e.interrupted(late, err)
+	}
+	return f, e.reset()
+}
+
+// limited sets the time limit of one wait for the runtime. If the process has ended already, the wait would be in vain:
+// the Runtime API was told before and will not say so again. Ending later interrupts the wait (attend).
+func (e *environment) limited(deadline time.Time) (context.Context, error) {
+	ctx := e.limit.set(deadline)
+	if e.process.ended() {
+		return ctx, runtimeapi.ErrReset
+	}
+	return ctx, nil
+}
+
+// interrupted says why a wait for the runtime ended with err, and kills what is left of the runtime.
+func (e *environment) interrupted(late bool, err error) (f *failure, _ error) {
+	switch {
+	case e.ctx.Err() != nil:
+		return nil, ErrStopped
+	case e.process.ended() || errors.Is(err, runtimeapi.ErrReset):
+		if f, err = e.exitFailure(); err != nil {
+			return nil, err
+		}
+	case late:
+		f = &failure{class: lambda.TimedOut, errorType: timeoutType}
+	default:
+		return nil, err
+	}
+	return f, e.reset()
+}
+
+// checkEntrypoint looks for the bootstrap of a provided runtime before it is started, to name what is missing.
+func (e *environment) checkEntrypoint() *failure {
+	if !e.bringsBootstrap() {
+		return nil
+	}
+	inside := strings.TrimPrefix(e.runtime.Command[0], taskRoot)
+	// Lstat: a symbolic link is resolved inside the sandbox, never here.
+	if _, err := os.Lstat(filepath.Join(e.tree.Path, inside)); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return invalidEntrypoint("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
+}
+
+func invalidEntrypoint(message string) *failure {
+	return &failure{class: lambda.Exited, errorType: "Runtime.InvalidEntrypoint", message: message}
+}
+
+// bringsBootstrap reports whether the runtime's program is the function's own (provided.*).
+func (e *environment) bringsBootstrap() bool {
+	return strings.HasPrefix(e.runtime.Command[0], taskRoot+"/")
+}
+
+// launch starts the runtime process and the goroutine that sees it end.
+func (e *environment) launch() (*process, error) {
+	cmd := e.command()
+	var conn net.Conn
+	if e.runtime.Frames {
+		ours, theirs, err := runtimeapi.SocketPair()
+		if err != nil {
+			return nil, err
+		}
+		defer theirs.Close()
+		conn, cmd.Extra = ours, []*os.File{theirs} // becomes runtimes.FrameFD
+	}
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	proc, err := e.sandbox.Exec(ctx, cmd)
+	if err != nil {
+		if conn != nil {
+			conn.Close()
+		}
+		return nil, err
+	}
+	p := &process{Process: proc, told: make(chan struct{})}
+	e.w.live.Go(func() { e.attend(p, conn) })
+	return p, nil
+}
+
+func (e *environment) command() sandbox.Command {
+	var creds *Credentials
+	if e.w.cfg.Credentials != nil {
+		c := e.w.cfg.Credentials(e.version)
+		creds = &c
+	}
+	return sandbox.Command{
+		Path:   e.runtime.Command[0],
+		Args:   e.runtime.Command,
+		Env:    environ(e.version, e.runtime, e.out.stream, creds),
+		Dir:    taskRoot,
+		Stdout: e.out.w,
+		Stderr: e.out.w, // the same pipe: lines keep the order in which they were written
+	}
+}
+
+// attend serves the frames of p, if it speaks them, sees p end, and tells the Runtime API so.
+func (e *environment) attend(p *process, conn net.Conn) {
+	defer close(p.told)
+	defer e.limit.interrupt() // for a wait that began after the Reset below
+	if conn == nil {
+		<-p.Done() // bounded by the environment's life: ending it destroys the sandbox
+		e.api.Reset()
+		return
+	}
+	served := make(chan error, 1)
+	e.w.live.Go(func() { served <- e.api.ServeConn(e.ctx, conn) })
+	select {
+	case <-p.Done():
+		select {
+		case <-served: // having read the process's last words, maybe an answer
+		case <-time.After(lastWords): // the socket lives on in a process that it left behind
+			e.api.Reset()
+			<-served
+		}
+	case err := <-served:
+		if errors.Is(err, runtimeapi.ErrProtocol) || !p.endsWithin(exitGrace) {
+			e.log.Info("runtime broke or closed its channel and lives on; it is killed", "error", err)
+			p.Signal(syscall.SIGKILL)
+		}
+		<-p.Done()
+	}
+	e.api.Reset()
+	conn.Close()
+}
+
+func (p *process) endsWithin(d time.Duration) bool {
+	if p.ended() {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-p.Done():
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// reset kills every process of the sandbox and cleans up after the runtime. The sandbox and its /tmp stay. An error means
+// that the sandbox no longer obeys.
+func (e *environment) reset() error {
+	if e.process == nil {
+		return nil
+	}
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	if err := e.sandbox.Kill(ctx); err != nil {
+		return fmt.Errorf("the runtime could not be killed: %w", err)
+	}
+	if err := e.waitTold(ctx); err != nil {
+		return err
+	}
+	e.out.drain()
+	e.process = nil
+	return nil
+}
+
+func (e *environment) waitTold(ctx context.Context) error {
+	select {
+	case <-e.process.told:
+		return nil
+	case <-ctx.Done():
+		return errors.New("the runtime process did not end when its channel closed or it was killed")
+	}
+}
+
+// exitFailure says how the runtime process ended, after the Runtime API has said that it did.
+func (e *environment) exitFailure() (*failure, error) {
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	if err := e.waitTold(ctx); err != nil {
+		return nil, err
+	}
+	exit := e.process.Exit()
+	f := &failure{class: lambda.Exited, errorType: "Runtime.ExitError"}
+	switch {
+	case exit.OOM:
+		f.class, f.message = lambda.OutOfMemory, "Runtime exited with error: signal: killed"
+	case exit.Signal != 0:
+		f.message = "Runtime exited with error: signal: " + exit.Signal.String()
+	case exit.Code != 0:
+		f.message = fmt.Sprintf("Runtime exited with error: exit status %d", exit.Code)
+	default:
+		f.message = "Runtime exited without providing a reason"
+	}
+	return f, nil
+}
+
+func isProvided(runtime string) bool { return strings.HasPrefix(runtime, "provided") }

@@ -1,0 +1,211 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"berth/lambda"
+	"berth/runtimeapi"
+	"berth/sandbox"
+)
+
+// apiAddress is where a function finds the Runtime API (AWS_LAMBDA_RUNTIME_API); recorded 18-02-2026.
+var apiAddress = netip.MustParseAddrPort("169.254.100.1:9001")
+
+// Limits of one sandbox that do not come from the function's configuration.
+const (
+	mbPerCore         = 1769 // memory that comes with one core; developer guide
+	initCPUs          = 2.0  // processor share of the init phase, in cores: a function starts as fast as it can, whatever its size
+	maxAPIConnections = 32   // to the Runtime API of one environment, open at the same time; clients need one or two
+	maxPIDs           = 1024 // processes and threads; developer guide, "execution processes/threads"
+	taskRoot          = "/var/task"
+	startLimit        = time.Minute // for all before the runtime process; a large zip that comes from afar takes the most of it
+)
+
+// startSteps make an environment, in this order; they are undone in the reverse order. Each undo is safe when its step
+// was not done.
+var startSteps = []struct {
+	name string
+	do   func(*environment, context.Context) error
+	undo func(*environment)
+}{
+	{"find the runtime", (*environment).findRuntime, func(*environment) {}},
+	{"get the code", (*environment).getCode, (*environment).dropCode},
+	{"make the sandbox", (*environment).makeSandbox, (*environment).destroySandbox},
+	{"open the log pipe", (*environment).openOutput, (*environment).closeOutput},
+	{"open the Runtime API", (*environment).openAPI, (*environment).closeAPI},
+	{"initialise the runtime", (*environment).initPhase, func(*environment) {}}, // its processes end with the sandbox
+	{"limit the processor share", (*environment).limitCPU, func(*environment) {}},
+}
+
+// start runs the steps and hands the turn on, or takes apart what there is.
+func (e *environment) start() {
+	ctx, cancel := context.WithTimeout(e.ctx, startLimit)
+	defer cancel()
+	for _, step := range startSteps {
+		err := ctx.Err()
+		if err == nil {
+			err = step.do(e, ctx)
+		}
+		if err != nil {
+			e.startFailed(step.name, err)
+			return
+		}
+	}
+	e.w.cold.Add(1)
+	if e.ready() {
+		e.takeApart()
+	}
+}
+
+// startFailed tells the operator and the waiting caller. A function's own failure to initialise never gets here: that is
+// an outcome of its next invocation.
+func (e *environment) startFailed(step string, err error) {
+	if e.ctx.Err() == nil {
+		e.log.Error("environment could not be started", "step", step, "error", err)
+	}
+	var known *lambda.Error
+	if !errors.As(err, &known) {
+		known = lambda.Errorf(lambda.ServiceFailure, "the function's environment could not be started; the server's log says why")
+		if errors.Is(err, sandbox.ErrUnsupported) { // says what the host lacks
+			known.Message = "the function's environment could not be started: " + err.Error()
+		}
+		err = fmt.Errorf("%w (%s: %w)", known, step, err)
+	}
+	e.failed(err)
+	close(e.started)
+	e.w.failures.add(e.id, err)
+	e.takeApart()
+}
+
+func (e *environment) findRuntime(context.Context) (err error) {
+	e.runtime, err = e.w.cfg.Runtimes.Find(e.version.Runtime)
+	if err == nil && e.key.Runtime != "" && e.key.Runtime != e.runtime.Version {
+		err = fmt.Errorf("this worker has version %s of %s, the environment was to have %s", e.runtime.Version, e.runtime.Name, e.key.Runtime)
+	}
+	return err
+}
+
+func (e *environment) getCode(ctx context.Context) (err error) {
+	e.tree, err = e.w.cfg.Code.Tree(ctx, e.version.Code)
+	return err
+}
+
+func (e *environment) dropCode() {
+	if e.tree != nil {
+		e.tree.Release()
+	}
+}
+
+func (e *environment) makeSandbox(ctx context.Context) (err error) {
+	v := e.version
+	e.sandbox, err = e.w.cfg.Driver.Create(ctx, sandbox.Spec{
+		ID:     string(e.id),
+		Mounts: append(e.runtime.Mounts[:len(e.runtime.Mounts):len(e.runtime.Mounts)], sandbox.Mount{Source: e.tree.Path, Target: taskRoot}),
+		Limits: sandbox.Limits{
+			MemoryBytes:  int64(v.MemoryMB) << 20,
+			CPUs:         max(initCPUs, cpuShare(v)),
+			PIDs:         maxPIDs,
+			ScratchBytes: int64(v.EphemeralMB) << 20,
+		},
+	})
+	return err
+}
+
+// cpuShare is a version's processor share in cores; it follows the memory size, as on Lambda.
+func cpuShare(v *lambda.Version) float64 { return float64(v.MemoryMB) / mbPerCore }
+
+// limitCPU ends the boost of the init phase.
+func (e *environment) limitCPU(ctx context.Context) error {
+	share := cpuShare(e.version)
+	if share >= initCPUs {
+		return nil
+	}
+	return e.sandbox.SetCPUs(ctx, share)
+}
+
+func (e *environment) destroySandbox() {
+	if e.sandbox == nil {
+		return
+	}
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	if err := e.sandbox.Destroy(ctx); err != nil {
+		e.log.Error("sandbox was not destroyed cleanly; the next start of the server sweeps what is left", "error", err)
+	}
+}
+
+func (e *environment) openOutput(context.Context) error {
+	stream := newLogStream(e.w.cfg.Logs, e.version, e.id, e.runtime)
+	out, err := openOutput(stream)
+	if err != nil {
+		return err
+	}
+	e.out = out
+	e.w.live.Go(out.follow)
+	return nil
+}
+
+func (e *environment) closeOutput() {
+	if e.out != nil {
+		e.out.close()
+	}
+}
+
+// openAPI serves the Runtime API over HTTP, for runtimes on frames as well: functions and wrappers may call it, and it
+// costs 25 µs.
+func (e *environment) openAPI(ctx context.Context) error {
+	e.api = runtimeapi.New(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
+	listener, err := e.sandbox.Listen(ctx, apiAddress)
+	if err != nil {
+		return err
+	}
+	listener = netutil.LimitListener(listener, maxAPIConnections)
+	e.server = e.api.NewServer()
+	e.server.ErrorLog = slog.NewLogLogger(e.log.Handler(), slog.LevelDebug) // what a function does wrong is its own affair
+	e.server.BaseContext = func(net.Listener) context.Context { return e.ctx }
+	e.w.live.Go(func() {
+		if err := e.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			e.log.Error("Runtime API stopped serving", "error", err)
+		}
+	})
+	return nil
+}
+
+func (e *environment) closeAPI() {
+	if e.api != nil {
+		e.api.Close()
+	}
+	if e.server != nil {
+		e.server.Close() // also the listener
+	}
+}
+
+// initPhase is the first start of the runtime process, limited to lambda.InitTimeout. When the function fails it, the
+// environment is nevertheless ready: the next invocation starts the runtime again ("suppressed init"; developer guide).
+func (e *environment) initPhase(context.Context) error {
+	began := time.Now()
+	e.out.initStart(began)
+	deadline := began.Add(e.w.initLimit)
+	failure, err := e.boot(deadline)
+	if err != nil {
+		return err
+	}
+	e.initTime = time.Since(began)
+	e.out.drain() // what was printed meanwhile belongs before the first START
+	if failure != nil {
+		e.out.initReport(time.Now(), e.initTime, "init", failure)
+		e.initTime = 0
+		return nil
+	}
+	e.out.initDone(time.Now(), e.initTime)
+	return nil
+}

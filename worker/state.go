@@ -1,0 +1,165 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"berth/lambda"
+)
+
+// State is where an environment is in its life.
+type State string
+
+// The states. In Starting, Running and Ending one goroutine has the turn; in Idle and Reserved nobody has.
+const (
+	Starting State = "starting" // sandbox, code and init phase under way
+	Reserved State = "reserved" // ready, and waits for the invocation that it was started for
+	Idle     State = "idle"     // ready, and its owner may reserve it
+	Running  State = "running"  // an invocation has it
+	Ending   State = "ending"   // being taken apart
+	Gone     State = "gone"     // nothing is left
+)
+
+// transitions is every legal change of state. Anything else is a bug; the environment is ended then.
+var transitions = map[State][]State{
+	Starting: {Reserved, Running, Idle, Ending}, // nobody called yet; the call is waiting; given back meanwhile; failed or ended
+	Reserved: {Running, Idle, Ending},           // called; given back; ended
+	Idle:     {Running, Ending},                 // called (the reservation is known to its owner only); ended
+	Running:  {Idle, Ending},
+	Ending:   {Gone},
+	Gone:     {},
+}
+
+// to changes the state; e.mu is held. After an illegal change the environment is broken and the state stays.
+func (e *environment) to(next State) bool {
+	if !slices.Contains(transitions[e.state], next) {
+		e.log.Error("bug: an environment's state was to change illegally; it will be ended", "from", e.state, "to", next)
+		e.mustEnd = true
+		return false
+	}
+	e.state = next
+	return true
+}
+
+// claim takes the turn for one invocation. While the environment is starting, the turn follows when e.started is closed:
+// waiting is true then.
+func (e *environment) claim(res *lambda.Reservation, now time.Time) (waiting bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.mustEnd || e.state == Ending || e.state == Gone:
+		return false, fmt.Errorf("%w: %s is ending", lambda.ErrUnknownEnvironment, e.id)
+	case !res.Expires.IsZero() && now.After(res.Expires):
+		return false, fmt.Errorf("%w: the reservation of %s has expired", ErrNotReserved, e.id)
+	case e.state == Running || e.state == Starting && (e.claimed || e.released):
+		return false, fmt.Errorf("%w: %s is %s for another one", ErrNotReserved, e.id, e.state)
+	case e.state == Starting:
+		e.claimed = true
+		return true, nil
+	}
+	e.to(Running)
+	return false, nil
+}
+
+// ready ends the start phase. It reports whether the starter must take the environment apart.
+func (e *environment) ready() (end bool) {
+	e.mu.Lock()
+	idle := false
+	switch {
+	case e.mustEnd && !e.claimed:
+		e.to(Ending)
+		end = true
+	case e.claimed:
+		e.to(Running)
+	case e.released:
+		idle = e.to(Idle)
+		e.idleSince = time.Now()
+	default:
+		e.to(Reserved)
+		e.idleSince = time.Now()
+	}
+	e.mu.Unlock()
+	close(e.started)
+	if idle {
+		e.owner.EnvironmentIdle(e.id)
+	}
+	return end
+}
+
+// failed ends the start phase without an environment; the starter takes apart what there is.
+func (e *environment) failed(err error) {
+	e.mu.Lock()
+	e.startErr = err
+	e.to(Ending)
+	e.mu.Unlock()
+}
+
+// settle gives the turn back after an invocation.
+func (e *environment) settle(now time.Time) {
+	e.mu.Lock()
+	end := e.mustEnd
+	if end {
+		e.to(Ending)
+	} else {
+		e.to(Idle)
+		e.idleSince = now
+	}
+	e.mu.Unlock()
+	if end {
+		e.takeApart()
+		return
+	}
+	e.owner.EnvironmentIdle(e.id)
+}
+
+func (e *environment) release() {
+	e.mu.Lock()
+	idle := false
+	switch {
+	case e.mustEnd:
+	case e.state == Starting && !e.claimed:
+		e.released = true // ready tells the owner
+	case e.state == Reserved:
+		idle = e.to(Idle)
+	case e.state == Idle:
+		idle = true // reserved as its owner sees it
+	}
+	e.mu.Unlock()
+	if idle {
+		e.owner.EnvironmentIdle(e.id)
+	}
+}
+
+// end ends the environment now if nobody has the turn or wants it; else whoever has the turn will.
+func (e *environment) end() {
+	e.mu.Lock()
+	e.mustEnd = true
+	mine := (e.state == Idle || e.state == Reserved) && e.to(Ending)
+	if e.state == Starting && !e.claimed {
+		e.stop()
+	}
+	wait := mine || e.state == Ending || e.state == Starting && !e.claimed
+	e.mu.Unlock()
+	if mine {
+		e.takeApart()
+	}
+	if wait {
+		<-e.gone
+	}
+}
+
+// broken makes the environment end when its turn is over, because its sandbox can no longer be trusted to work.
+func (e *environment) broken(why string, err error) {
+	e.log.Error("environment will be ended: "+why, "error", err)
+	e.mu.Lock()
+	e.mustEnd = true
+	e.mu.Unlock()
+}
+
+// look reads the state from outside.
+func (e *environment) look() (s State, frozen bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.state, e.frozen
+}

@@ -1,0 +1,69 @@
+package worker
+
+import (
+	"context"
+	"time"
+)
+
+// tendEvery is how long the START line of a silent function may wait to be seen; freezing may need a shorter time.
+const tendEvery = time.Second
+
+// tend looks at all environments now and then, until ctx ends: it freezes those that have been idle for Config.IdleFreeze,
+// and hands on the log lines of invocations that take long. An invocation pays nothing for it.
+func (w *Worker) tend(ctx context.Context) {
+	every := tendEvery
+	if freeze := w.cfg.IdleFreeze; freeze > 0 {
+		every = min(every, max(freeze/2, time.Millisecond))
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			for e := range w.registry.all() {
+				if state, _ := e.look(); state == Running {
+					e.out.passOn(now.Add(-tendEvery))
+				}
+				if w.cfg.IdleFreeze > 0 {
+					e.freezeIfIdle(now.Add(-w.cfg.IdleFreeze))
+				}
+			}
+		}
+	}
+}
+
+// freezeIfIdle freezes e if it has been idle since the given time. It holds e.mu meanwhile: an invocation that comes just
+// then waits for the freeze, 0.1 ms.
+func (e *environment) freezeIfIdle(since time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state != Idle || e.frozen || e.idleSince.After(since) {
+		return
+	}
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	if err := e.sandbox.Freeze(ctx); err != nil {
+		e.log.Warn("idle environment could not be frozen; it goes on using processor time", "error", err)
+		e.idleSince = time.Now() // not again at every tick
+		return
+	}
+	e.frozen = true
+}
+
+// thaw lets a frozen environment run; for the holder of the turn.
+func (e *environment) thaw() error {
+	if !e.frozen { // only an Idle environment becomes frozen, and this one is Running
+		return nil
+	}
+	ctx, cancel := sandboxContext()
+	defer cancel()
+	if err := e.sandbox.Thaw(ctx); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.frozen = false
+	e.mu.Unlock()
+	return nil
+}

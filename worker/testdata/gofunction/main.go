@@ -1,0 +1,12 @@
+// Command gofunction is a function for provided runtimes, as people write it with aws-lambda-go.
+package main
+
+import (
+	"context"
+
+	"github.com/aws/aws-lambda-go/lambda"
+)
+
+func main() {
+	lambda.Start(func(_ context.Context, event string) (string, error) { return "go: " + event, nil })
+}
