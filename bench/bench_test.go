@@ -5,12 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"berth/store"
+	"berth/store/jetstream"
 )
 
 func request(t *testing.T, url string) []byte {
@@ -135,4 +140,31 @@ func TestOptions(t *testing.T) {
 	if o, err := parse(nil, io.Discard); err != nil || o.functions != 100_000 {
 		t.Errorf("defaults %+v, %v", o, err)
 	}
+}
+
+func TestMultiply(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "engine")
+	write := func(run func(c store.Catalog)) {
+		engine, err := jetstream.Open(t.Context(), jetstream.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer engine.Close()
+		run(engine.Catalog())
+	}
+	write(func(c store.Catalog) {
+		if _, err := c.Apply(t.Context(), store.Create("a/many-0000001", []byte("name many-0000001")), store.Create("a/other", []byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := multiply(t.Context(), dir, 600); err != nil {
+		t.Fatal(err)
+	}
+	write(func(c store.Catalog) {
+		last := manyName(madeByAPI + 600)
+		entry, err := c.Get(t.Context(), store.Key("a/"+last))
+		if err != nil || string(entry.Value) != "name "+last {
+			t.Errorf("the last copy is %q, %v", entry.Value, err)
+		}
+	})
 }
