@@ -5,12 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"berth/store"
+	"berth/store/jetstream"
 )
 
 func request(t *testing.T, url string) []byte {
@@ -114,11 +119,11 @@ func TestReport(t *testing.T) {
 }
 
 func TestParseBenchmarks(t *testing.T) {
-	got := parseBenchmarks("goos: linux\nBenchmarkCreate-2   \t 500\t   2000000 ns/op\t  546.5 sandboxes/s\t 12 B/op\t 3 allocs/op\nPASS\n")
+	got := parseBenchmarks("goos: linux\nBenchmarkSandbox/workers=2-2   \t 500\t   2000000 ns/op\t 2591 create-µs\t 546.5 per-s\t 12 B/op\t 3 allocs/op\nPASS\n")
 	want := []row{
-		{Metric: "sandbox.Create", Value: 2, Unit: "ms"},
-		{Metric: "sandbox.Create.rate", Value: 500, Unit: "1/s"},
-		{Metric: "sandbox.Create.sandboxes/s", Value: 546.5},
+		{Metric: "sandbox.Sandbox/workers=2.operation", Value: 2000, Unit: "µs"},
+		{Metric: "sandbox.Sandbox/workers=2.create", Value: 2591, Unit: "µs"},
+		{Metric: "sandbox.Sandbox/workers=2.rate", Value: 546.5, Unit: "1/s"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -135,4 +140,31 @@ func TestOptions(t *testing.T) {
 	if o, err := parse(nil, io.Discard); err != nil || o.functions != 100_000 {
 		t.Errorf("defaults %+v, %v", o, err)
 	}
+}
+
+func TestMultiply(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "engine")
+	write := func(run func(c store.Catalog)) {
+		engine, err := jetstream.Open(t.Context(), jetstream.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer engine.Close()
+		run(engine.Catalog())
+	}
+	write(func(c store.Catalog) {
+		if _, err := c.Apply(t.Context(), store.Create("a/many-0000001", []byte("name many-0000001")), store.Create("a/other", []byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := multiply(t.Context(), dir, 600); err != nil {
+		t.Fatal(err)
+	}
+	write(func(c store.Catalog) {
+		last := manyName(madeByAPI + 600)
+		entry, err := c.Get(t.Context(), store.Key("a/"+last))
+		if err != nil || string(entry.Value) != "name "+last {
+			t.Errorf("the last copy is %q, %v", entry.Value, err)
+		}
+	})
 }

@@ -49,17 +49,17 @@ func (b *bench) coldWith(ctx context.Context, t *target, suffix string) error {
 			}
 		}
 	}
-	floor50, floor99, err := b.floorTimes(ctx, t)
+	floor, err := b.floorAlone(ctx)
 	if err != nil {
 		return err
 	}
 	for _, language := range t.languages {
 		name, s := "cold."+language+suffix, samples[language]
-		p50 := row{Metric: name + ".p50", Value: milliseconds(s.quantile(50)), Unit: "ms", Floor: milliseconds(floor50)}
+		p50 := row{Metric: name + ".p50", Value: milliseconds(s.quantile(50)), Unit: "ms", Floor: milliseconds(floor.quantile(50))}
 		if language == "python" && suffix == "" {
 			p50 = bar(p50, fmt.Sprintf("≤ %d ms", barColdPython), func(r row) bool { return r.Value <= barColdPython })
 		}
-		p99 := row{Metric: name + ".p99", Value: milliseconds(s.quantile(99)), Unit: "ms", Floor: milliseconds(floor99)}
+		p99 := row{Metric: name + ".p99", Value: milliseconds(s.quantile(99)), Unit: "ms", Floor: milliseconds(floor.quantile(99))}
 		if err := errors.Join(b.report.add(p50), b.report.add(p99)); err != nil {
 			return err
 		}

@@ -72,3 +72,16 @@ func (b *bench) stopFloor() {
 	_ = b.floor.cmd.Process.Kill()
 	_ = b.floor.cmd.Wait()
 }
+
+// floorAlone measures the floor with one client for one slice: what figures that are no load are compared with.
+func (b *bench) floorAlone(ctx context.Context) (*sample, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+b.floor.addr+"/", strings.NewReader("{}"))
+	if err != nil {
+		return nil, err
+	}
+	request, err := rawRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	return load(ctx, b.floor.addr, request, 1, b.slice)
+}

@@ -49,7 +49,8 @@ func (s *sample) quantile(percent float64) time.Duration {
 	return time.Duration(s.times.ValueAtQuantile(percent))
 }
 
-// load sends the same request from a number of clients, each over its own connection, one at a time, for a while.
+// load sends the same request from a number of clients, each over its own connection, one at a time, for a while; each
+// client sends at least one.
 func load(ctx context.Context, addr string, request []byte, clients int, length time.Duration) (*sample, error) {
 	connections := make([]*connection, clients)
 	for i := range connections {
@@ -68,7 +69,7 @@ func load(ctx context.Context, addr string, request []byte, clients int, length 
 	for i, c := range connections {
 		samples[i] = newSample()
 		running.Go(func() {
-			for failures[i] == nil && ctx.Err() == nil && time.Now().Before(end) {
+			for failures[i] = c.timed(request, samples[i]); failures[i] == nil && ctx.Err() == nil && time.Now().Before(end); {
 				failures[i] = c.timed(request, samples[i])
 			}
 		})

@@ -13,7 +13,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -63,8 +62,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.functions < 0 {
-		return o, errors.New("slices, rounds and colds must be positive; no arguments are expected")
+	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.functions < madeByAPI {
+		return o, fmt.Errorf("slices, rounds and colds must be positive, functions at least %d; no arguments are expected", madeByAPI)
 	}
 	return o, nil
 }

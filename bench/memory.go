@@ -21,10 +21,13 @@ func (b *bench) memory(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, settle); err != nil {
-		return err
-	}
 	for _, language := range t.languages {
+		if err := setMemory(ctx, t, language, memoryFor(2*idleEnvironments)); err != nil {
+			return err
+		}
+		if err := pause(ctx, settle); err != nil {
+			return err
+		}
 		before, _, err := below(t.server.PID())
 		if err != nil {
 			return err

@@ -21,16 +21,42 @@ func (b *bench) sandboxes(ctx context.Context) error {
 	if len(rows) == 0 {
 		return fmt.Errorf("the driver's benchmarks printed no figures:\n%s", out)
 	}
+	floor, err := b.floorAlone(ctx)
+	if err != nil {
+		return err
+	}
 	for _, line := range rows {
-		if err := b.report.add(line); err != nil {
+		switch line.Unit {
+		case "µs":
+			line.Floor = microseconds(floor.quantile(50))
+		case "1/s":
+			line.Floor = floor.throughput()
+		}
+		if err := b.report.add(sandboxBar(line)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// parseBenchmarks reads lines like "BenchmarkCreate-2  500  1800000 ns/op  546 sandboxes/s". An operation's time gives
-// its rate; other metrics are taken as they are.
+// The bars of making sandboxes on two cores.
+const (
+	barSandboxTime = 3000 // microseconds, alone
+	barSandboxRate = 300  // a second, two at a time, teardown included
+)
+
+func sandboxBar(line row) row {
+	switch line.Metric {
+	case "sandbox.Sandbox/workers=1.create":
+		return bar(line, fmt.Sprintf("≤ %d µs", barSandboxTime), func(r row) bool { return r.Value <= barSandboxTime })
+	case "sandbox.Sandbox/workers=2.rate":
+		return bar(line, fmt.Sprintf("≥ %d/s", barSandboxRate), func(r row) bool { return r.Value >= barSandboxRate })
+	}
+	return line
+}
+
+// parseBenchmarks reads lines like "BenchmarkSandbox/workers=2-2  500  2591 create-µs  390 per-s  1800000 ns/op": an
+// operation's time, and metrics of the benchmark's own, whose unit stands at the end of their names.
 func parseBenchmarks(output string) []row {
 	var rows []row
 	for line := range strings.Lines(output) {
@@ -44,13 +70,14 @@ func parseBenchmarks(output string) []row {
 			if err != nil || value == 0 {
 				continue
 			}
-			switch unit := fields[i+1]; unit {
-			case "ns/op":
-				rows = append(rows, row{Metric: "sandbox." + name, Value: value / 1e6, Unit: "ms"},
-					row{Metric: "sandbox." + name + ".rate", Value: 1e9 / value, Unit: "1/s"})
-			case "B/op", "allocs/op":
-			default:
-				rows = append(rows, row{Metric: "sandbox." + name + "." + unit, Value: value})
+			metric, micro := strings.CutSuffix(fields[i+1], "-µs")
+			switch {
+			case micro:
+				rows = append(rows, row{Metric: "sandbox." + name + "." + metric, Value: value, Unit: "µs"})
+			case metric == "per-s":
+				rows = append(rows, row{Metric: "sandbox." + name + ".rate", Value: value, Unit: "1/s"})
+			case metric == "ns/op":
+				rows = append(rows, row{Metric: "sandbox." + name + ".operation", Value: value / 1e3, Unit: "µs"})
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"berth/internal/procfs"
 )
@@ -87,17 +86,4 @@ func (b *bench) reportWarm(language string, clients int, floor, target *sample) 
 		}
 	}
 	return nil
-}
-
-// floorTimes measures the floor with one client for one slice.
-func (b *bench) floorTimes(ctx context.Context, t *target) (p50, p99 time.Duration, err error) {
-	request, err := signedInvoke(ctx, t, t.languages[0], "{}")
-	if err != nil {
-		return 0, 0, err
-	}
-	s, err := load(ctx, b.floor.addr, request, 1, b.slice)
-	if err != nil {
-		return 0, 0, err
-	}
-	return s.quantile(50), s.quantile(99), nil
 }
