@@ -68,6 +68,7 @@ type Manager struct {
 	sets         sync.Map // lambda.EnvironmentKey → *set
 	environments sync.Map // lambda.EnvironmentID → *environment
 	ending       sync.WaitGroup
+	room         room
 }
 
 // New makes a manager without environments.
@@ -169,6 +170,7 @@ func (m *Manager) forget(e *environment) {
 	if e.set.remove(e) {
 		m.sets.CompareAndDelete(e.set.key, e.set)
 	}
+	m.room.freed()
 }
 
 // EnvironmentIdle is the worker's word that an environment can take the next invocation.

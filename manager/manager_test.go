@@ -23,7 +23,8 @@ type worker struct {
 	released []lambda.EnvironmentID
 	ended    []lambda.EnvironmentKey
 	fail     error
-	hidden   int // how much more room it shows than it has
+	slow     time.Duration // how long End takes
+	hidden   int           // how much more room it shows than it has
 	owner    *manager.Manager
 }
 
@@ -56,6 +57,7 @@ func (w *worker) Release(_ context.Context, id lambda.EnvironmentID) {
 }
 
 func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
+	time.Sleep(w.slow)
 	w.mu.Lock()
 	w.ended = append(w.ended, w.live[id])
 	delete(w.live, id)
@@ -178,6 +180,22 @@ func TestAWorkerThatRefusesMakesTheManagerEvict(t *testing.T) {
 	if live, ended, _ := w.counts(); live != 1 || ended != 1 {
 		t.Errorf("live %d, ended %d, want 1 and 1", live, ended)
 	}
+}
+
+func TestANewEnvironmentWaitsForOneThatIsEnding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := setup(1, func(k lambda.EnvironmentKey) bool { return k.Function != "old" })
+		w.slow = time.Second
+		run(t, m)
+		m.EnvironmentIdle(acquire(t, m, "old").Environment)
+		time.Sleep(1500 * time.Millisecond) // the sweep is ending it now
+		if live, ended, _ := w.counts(); live != 1 || ended != 0 {
+			t.Fatalf("live %d, ended %d, want it to be ending", live, ended)
+		}
+		if r := acquire(t, m, "new"); !r.Cold {
+			t.Errorf("got %+v, want a new environment", r)
+		}
+	})
 }
 
 func TestAcquireIsRefusedWhenEverythingRuns(t *testing.T) {

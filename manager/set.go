@@ -122,9 +122,9 @@ func (s *set) overdue(e *environment, now time.Time) bool {
 	return true
 }
 
-// idleSince returns since when e has been idle.
-func (s *set) idleSince(e *environment) (time.Time, bool) {
+// stateOf returns where e stands, and since when it has been idle if it is.
+func (s *set) stateOf(e *environment) (since time.Time, now state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return e.since, e.state == idle
+	return e.since, e.state
 }

@@ -28,7 +28,7 @@ func (m *Manager) start(ctx context.Context, p *pool, req lambda.AcquireRequest,
 				return nil, nil
 			}
 		}
-		if !m.evictOne(ctx) {
+		if !m.makeRoom(ctx) {
 			break
 		}
 	}

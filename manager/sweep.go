@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -16,36 +17,82 @@ func (m *Manager) sweep(ctx context.Context, now time.Time) {
 			}
 			return true
 		}
-		since, isIdle := e.set.idleSince(e)
-		if isIdle && (now.Sub(since) >= m.cfg.IdleLimit || !m.cfg.Current(e.set.key)) && e.set.claim(e) {
+		since, state := e.set.stateOf(e)
+		if state == idle && (now.Sub(since) >= m.cfg.IdleLimit || !m.cfg.Current(e.set.key)) && e.set.claim(e) {
 			m.ending.Go(func() { m.end(ctx, e) })
 		}
 		return ctx.Err() == nil
 	})
 }
 
-// evictOne ends the environment that has been idle longest, or one that nobody can ask for any more, and returns when its
-// memory is free; false when none is idle.
-func (m *Manager) evictOne(ctx context.Context) bool {
+// makeRoom ends the environment that has been idle longest and returns when its memory is free. When none is idle but some
+// are ending already, it waits for one of those. False when neither is there.
+func (m *Manager) makeRoom(ctx context.Context) bool {
 	for {
-		var victim *environment
-		var oldest time.Time
-		m.environments.Range(func(_, v any) bool {
-			e := v.(*environment)
-			since, isIdle := e.set.idleSince(e)
-			if isIdle && (victim == nil || since.Before(oldest)) {
-				victim, oldest = e, since
-			}
-			return true
-		})
-		if victim == nil {
-			return false
-		}
-		if victim.set.claim(victim) {
+		freed := m.room.wait() // before looking, so that nothing that ends meanwhile is missed
+		victim, someEnding := m.longestIdle()
+		switch {
+		case victim != nil && victim.set.claim(victim):
 			m.end(ctx, victim)
 			return true
+		case victim != nil: // somebody was faster: look again
+		case someEnding:
+			return waitFor(ctx, freed)
+		default:
+			return false
 		}
 	}
+}
+
+func (m *Manager) longestIdle() (victim *environment, someEnding bool) {
+	var oldest time.Time
+	m.environments.Range(func(_, v any) bool {
+		e := v.(*environment)
+		since, state := e.set.stateOf(e)
+		someEnding = someEnding || state == ending
+		if state == idle && (victim == nil || since.Before(oldest)) {
+			victim, oldest = e, since
+		}
+		return true
+	})
+	return victim, someEnding
+}
+
+// room tells those who wait for memory that an environment is gone.
+type room struct {
+	mu      sync.Mutex
+	waiting chan struct{} // closed at the next end; nil while nobody waits
+}
+
+// wait returns a channel that is closed when the next environment is gone.
+func (r *room) wait() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		r.waiting = make(chan struct{})
+	}
+	return r.waiting
+}
+
+func (r *room) freed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting != nil {
+		close(r.waiting)
+		r.waiting = nil
+	}
+}
+
+func waitFor(ctx context.Context, freed <-chan struct{}) bool {
+	limit := time.NewTimer(endLimit)
+	defer limit.Stop()
+	select {
+	case <-freed:
+		return true
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // end has the worker end a claimed environment. The worker's EnvironmentGone forgets it; it is forgotten here as well in
