@@ -207,7 +207,7 @@ func TestA9_SwingingLoadChangesSOncePerCoolDown(t *testing.T) {
 			}
 		}
 		for i := 1; i < len(changes); i++ {
-			if gap := changes[i].Sub(changes[i-1]); gap < w.d(coolDown-250*time.Millisecond) {
+			if gap := changes[i].Sub(changes[i-1]); gap < w.d(coolDown-250*time.Millisecond)-w.noise()/2 {
 				t.Errorf("S changed twice within %v", gap)
 			}
 		}

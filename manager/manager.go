@@ -36,6 +36,7 @@ type Workers interface {
 const (
 	DefaultIdleLimit        = 10 * time.Minute // an idle environment ends after this; Lambda's own is 5–15 min
 	DefaultReservationLimit = 5 * time.Second  // an unused reservation is given back after this
+	DefaultRoomLimit        = 2 * time.Second  // how long a call waits for memory on a worker before it is throttled
 	sweepInterval           = time.Second
 	evictionTries           = 64 // idle environments ended to make room for one new environment
 	endLimit                = 5 * time.Second
@@ -57,6 +58,7 @@ type Config struct {
 	Current          func(lambda.EnvironmentKey) bool
 	IdleLimit        time.Duration
 	ReservationLimit time.Duration
+	RoomLimit        time.Duration
 	Log              *slog.Logger
 }
 
@@ -79,6 +81,9 @@ func New(cfg Config) *Manager {
 	if cfg.ReservationLimit == 0 {
 		cfg.ReservationLimit = DefaultReservationLimit
 	}
+	if cfg.RoomLimit == 0 {
+		cfg.RoomLimit = DefaultRoomLimit
+	}
 	return &Manager{cfg: cfg}
 }
 
@@ -98,8 +103,25 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // Acquire decides on a request. Within its quota of the pool it reserves an idle environment of the request's key, the most
-// recently used first so that the others can end, or else a new one. An error means that a start failed; nothing runs.
+// recently used first so that the others can end, or else a new one. When no worker has room it waits for some, up to
+// Config.RoomLimit. An error means that a start failed; nothing runs.
 func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	answer, err := m.try(ctx, req)
+	if answer.Verdict != lambda.Full || err != nil {
+		return answer, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.RoomLimit)
+	defer cancel()
+	for answer.Verdict == lambda.Full && err == nil {
+		changed := m.room.wait() // before trying, so that no change is missed
+		if answer, err = m.try(ctx, req); answer.Verdict == lambda.Full && !waitFor(ctx, changed) {
+			break
+		}
+	}
+	return answer, err
+}
+
+func (m *Manager) try(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	p := m.pool(req.Pool)
 	quota := m.quota(ctx, p, req.Unreachable)
 	load := p.load(quota) // before the decision: see lambda.Load.Released
@@ -170,7 +192,7 @@ func (m *Manager) forget(e *environment) {
 	if e.set.remove(e) {
 		m.sets.CompareAndDelete(e.set.key, e.set)
 	}
-	m.room.freed()
+	m.room.changed()
 }
 
 // EnvironmentIdle is the worker's word that an environment can take the next invocation.
@@ -178,6 +200,7 @@ func (m *Manager) EnvironmentIdle(id lambda.EnvironmentID) {
 	if v, ok := m.environments.Load(id); ok {
 		e := v.(*environment)
 		e.set.put(e, time.Now())
+		m.room.changed()
 	}
 }
 

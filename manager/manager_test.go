@@ -198,19 +198,40 @@ func TestANewEnvironmentWaitsForOneThatIsEnding(t *testing.T) {
 	})
 }
 
-func TestAcquireIsRefusedWhenEverythingRuns(t *testing.T) {
-	m, w := setup(1, nil)
-	r := acquire(t, m, "f")
-	if a, err := m.Acquire(t.Context(), request("g")); err != nil || a.Verdict != lambda.Full {
-		t.Fatalf("Acquire = %+v, %v, want Full", a, err)
-	}
-	if load := m.Load(t.Context(), request("g").Pool); load.Running != 1 {
-		t.Fatalf("%d counted as running, want only the first", load.Running)
-	}
-	m.EnvironmentIdle(r.Environment)
-	acquire(t, m, "g")
-	if live, ended, _ := w.counts(); live != 1 || ended != 1 {
-		t.Errorf("live %d ended %d, want 1 and 1", live, ended)
+func TestACallWaitsForRoomUpToItsLimit(t *testing.T) {
+	for name, c := range map[string]struct {
+		becomesIdle string // function whose environment becomes idle after a second; "" for none
+		granted     bool
+		cold        bool
+	}{
+		"nothing changes":                        {"", false, false},
+		"its own function's becomes idle":        {"g", true, false},
+		"another's becomes idle and is replaced": {"f", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, w := setup(2, nil)
+				running := map[string]lambda.Reservation{"f": acquire(t, m, "f"), "g": acquire(t, m, "g")}
+				if r, ok := running[c.becomesIdle]; ok {
+					time.AfterFunc(time.Second, func() { m.EnvironmentIdle(r.Environment) })
+				}
+				began := time.Now()
+				a, err := m.Acquire(t.Context(), request("g"))
+				took := time.Since(began)
+				if err != nil || (a.Verdict == lambda.Granted) != c.granted || a.Reservation.Cold != c.cold {
+					t.Fatalf("Acquire = %+v, %v", a, err)
+				}
+				if want := map[bool]time.Duration{true: time.Second, false: manager.DefaultRoomLimit}[c.granted]; took != want {
+					t.Errorf("it took %v, want %v", took, want)
+				}
+				if live, _, _ := w.counts(); live != 2 {
+					t.Errorf("%d live, want 2", live)
+				}
+				if load := m.Load(t.Context(), request("g").Pool); !c.granted && load.Running != 2 {
+					t.Errorf("%d counted as running, want the 2 that do", load.Running)
+				}
+			})
+		})
 	}
 }
 

@@ -2,7 +2,7 @@ package manager
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,7 +29,7 @@ func (m *Manager) sweep(ctx context.Context, now time.Time) {
 // are ending already, it waits for one of those. False when neither is there.
 func (m *Manager) makeRoom(ctx context.Context) bool {
 	for {
-		freed := m.room.wait() // before looking, so that nothing that ends meanwhile is missed
+		changed := m.room.wait() // before looking, so that nothing that ends meanwhile is missed
 		victim, someEnding := m.longestIdle()
 		switch {
 		case victim != nil && victim.set.claim(victim):
@@ -37,7 +37,7 @@ func (m *Manager) makeRoom(ctx context.Context) bool {
 			return true
 		case victim != nil: // somebody was faster: look again
 		case someEnding:
-			return waitFor(ctx, freed)
+			return waitFor(ctx, changed)
 		default:
 			return false
 		}
@@ -58,36 +58,38 @@ func (m *Manager) longestIdle() (victim *environment, someEnding bool) {
 	return victim, someEnding
 }
 
-// room tells those who wait for memory that an environment is gone.
+// room tells those who wait for memory that an environment is idle or gone. It costs one load while nobody waits.
 type room struct {
-	mu      sync.Mutex
-	waiting chan struct{} // closed at the next end; nil while nobody waits
+	waiting atomic.Pointer[chan struct{}] // closed at the next change
 }
 
-// wait returns a channel that is closed when the next environment is gone.
+// wait returns a channel that is closed when the next environment is idle or gone.
 func (r *room) wait() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.waiting == nil {
-		r.waiting = make(chan struct{})
-	}
-	return r.waiting
-}
-
-func (r *room) freed() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.waiting != nil {
-		close(r.waiting)
-		r.waiting = nil
+	for {
+		if now := r.waiting.Load(); now != nil {
+			return *now
+		}
+		fresh := make(chan struct{})
+		if r.waiting.CompareAndSwap(nil, &fresh) {
+			return fresh
+		}
 	}
 }
 
-func waitFor(ctx context.Context, freed <-chan struct{}) bool {
+func (r *room) changed() {
+	if r.waiting.Load() == nil {
+		return
+	}
+	if now := r.waiting.Swap(nil); now != nil {
+		close(*now)
+	}
+}
+
+func waitFor(ctx context.Context, changed <-chan struct{}) bool {
 	limit := time.NewTimer(endLimit)
 	defer limit.Stop()
 	select {
-	case <-freed:
+	case <-changed:
 		return true
 	case <-limit.C:
 	case <-ctx.Done():
