@@ -146,16 +146,9 @@ func (m *Manager) acquireNew(ctx context.Context, p *pool, req lambda.AcquireReq
 	if !p.admit(quota) {
 		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
 	}
-	if !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) {
-		p.release()
-		return lambda.Answer{Verdict: lambda.RateLimited, Load: load}, nil
-	}
-	e, err := m.start(ctx, p, req, expires)
-	if err != nil {
-		return lambda.Answer{Load: load}, err
-	}
+	e, refused, err := m.start(ctx, p, req, quota, expires)
 	if e == nil {
-		return lambda.Answer{Verdict: lambda.Full, Load: load}, nil
+		return lambda.Answer{Verdict: refused, Load: load}, err
 	}
 	return granted(e, expires, true, load), nil
 }

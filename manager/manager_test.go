@@ -235,6 +235,24 @@ func TestACallWaitsForRoomUpToItsLimit(t *testing.T) {
 	}
 }
 
+func TestWaitingForRoomUsesUpNoRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := setup(1, nil)
+		r := acquire(t, m, "f")
+		var wg sync.WaitGroup
+		for range 1500 { // more than a function may gain
+			wg.Go(func() {
+				if a, err := m.Acquire(context.Background(), request("g")); err != nil || a.Verdict != lambda.Full {
+					t.Errorf("Acquire = %+v, %v, want Full", a, err)
+				}
+			})
+		}
+		wg.Wait()
+		m.EnvironmentIdle(r.Environment)
+		acquire(t, m, "g")
+	})
+}
+
 func TestAFunctionGainsEnvironmentsAtABoundedRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, _ := setup(5000, nil)
