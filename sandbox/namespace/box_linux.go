@@ -42,6 +42,7 @@ type box struct {
 
 	destroying sync.Mutex
 	destroyed  bool
+	cpus       float64 // the limit of the processor share, in cores
 }
 
 func newBox(d *Driver, id string, slot uint32) *box {
@@ -54,6 +55,7 @@ func (b *box) ID() string { return b.id }
 // build makes the sandbox. What it made before an error, Destroy takes apart.
 func (b *box) build(ctx context.Context, groups *cgroups, spec sandbox.Spec) error {
 	var err error
+	b.cpus = spec.Limits.CPUs
 	extra := int64(0)
 	if b.d.scratch != nil {
 		if b.scratch, err = b.d.scratch.take(ctx, spec.Limits.ScratchBytes); err != nil {
@@ -303,6 +305,9 @@ func (b *box) Destroy(ctx context.Context) error {
 	b.ended = true
 	b.mu.Unlock()
 	if b.pidfd != nil {
+		if b.group != nil {
+			b.group.unleash() // in vain: it takes longer
+		}
 		if b.group == nil || !b.group.kill() {
 			b.signalInit()
 		}

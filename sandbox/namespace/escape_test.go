@@ -121,6 +121,46 @@ func TestForkBomb(t *testing.T) {
 	}
 }
 
+// TestForkBombEnds: many processes with next to no processor share end at once all the same, and the limit holds again.
+func TestForkBombEnds(t *testing.T) {
+	c := config(t, newTestDriver(t))
+	const limit, share = 100, 0.005
+	fill := func(b sandbox.Sandbox) {
+		t.Helper()
+		runProbe(t, b, "bomb")
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+			if u, err := b.Usage(t.Context()); err != nil || u.PIDs >= limit*9/10 {
+				break
+			}
+		}
+		if err := b.SetCPUs(t.Context(), share); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := c.Make(t, func(s *sandbox.Spec) { s.Limits.PIDs = limit })
+	fill(b)
+	start := time.Now()
+	if err := b.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Since(start)
+	group := b.(*box).group
+	if quota, period := group.number(group.file(group.c.cpu, "cpu.cfs_quota_us", "")), group.number(group.file(group.c.cpu, "cpu.cfs_period_us", "")); !group.c.unified && float64(quota) > 2*share*float64(period) {
+		t.Errorf("after Kill the share is %d of %d µs", quota, period)
+	}
+	if err := b.SetCPUs(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	fill(b)
+	start = time.Now()
+	if err := b.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if destroyed := time.Since(start); max(killed, destroyed) > 3*time.Second {
+		t.Errorf("Kill took %v, Destroy %v", killed, destroyed)
+	}
+}
+
 // TestAbuse: arguments and descriptors past every bound are errors, not ends.
 func TestAbuse(t *testing.T) {
 	c := config(t, newTestDriver(t))

@@ -201,13 +201,25 @@ func (b *box) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, er
 	return net.FileListener(file)
 }
 
-// Kill implements sandbox.Sandbox. A frozen sandbox is thawed first, and stays so.
+// Kill implements sandbox.Sandbox. A frozen sandbox is thawed first, and stays so. The processes end without the limit of
+// their processor share.
 func (b *box) Kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	if err := b.Thaw(ctx); err != nil {
 		return err
 	}
+	if err := b.share((*group).unleash); err != nil {
+		return err
+	}
+	err := b.killAll(ctx)
+	if limited := b.share(func(g *group) error { return g.setCPUs(b.cpus) }); err == nil {
+		err = limited
+	}
+	return err
+}
+
+func (b *box) killAll(ctx context.Context) error {
 	answer, err := b.request(ctx, packet{kind: msgKill}, nil)
 	if err != nil {
 		return err
@@ -282,6 +294,14 @@ func (b *box) SetCPUs(_ context.Context, cores float64) error {
 	if !(cores > 0) {
 		return fmt.Errorf("the processor share must be above 0 cores, not %g", cores)
 	}
+	return b.share(func(g *group) error {
+		b.cpus = cores
+		return g.setCPUs(cores)
+	})
+}
+
+// share changes the limit of the processor share, one change at a time.
+func (b *box) share(change func(*group) error) error {
 	b.destroying.Lock()
 	defer b.destroying.Unlock()
 	if b.destroyed {
@@ -290,7 +310,7 @@ func (b *box) SetCPUs(_ context.Context, cores float64) error {
 	if b.group == nil {
 		return nil // without root there are no limits
 	}
-	return b.group.setCPUs(cores)
+	return change(b.group)
 }
 
 // Usage implements sandbox.Sandbox.
