@@ -3,11 +3,17 @@
 package namespace
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -98,6 +104,58 @@ func TestTmpfsFallback(t *testing.T) {
 	}
 	if u, err := b.Usage(t.Context()); err != nil || u.ScratchBytes != 96<<20 || u.MemoryBytes > 64<<20 {
 		t.Errorf("usage %+v, %v", u, err)
+	}
+}
+
+// TestScratchRecovers: one failure to make a /tmp on disk, such as a full disk, is not the end of them all.
+func TestScratchRecovers(t *testing.T) {
+	newTestDriver(t) // or skips
+	p := newScratchPool(t.TempDir(), 0, slog.New(slog.DiscardHandler))
+	t.Cleanup(p.close)
+	first, err := p.take(t.Context(), 16<<20)
+	if err != nil || first == nil {
+		t.Skipf("no loop-mounted file systems here: %v", err)
+	}
+	p.throw(first)
+	dir := p.dir
+	p.dir = filepath.Join(dir, "missing")
+	if s, err := p.take(t.Context(), 24<<20); s != nil || err != nil {
+		t.Fatalf("without a directory: %v, %v", s, err)
+	}
+	p.dir = dir
+	again, err := p.take(t.Context(), 16<<20)
+	if err != nil || again == nil {
+		t.Fatalf("afterwards: %v, %v", again, err)
+	}
+	p.throw(again)
+}
+
+// TestManyAtOnce: a crowd of sandboxes takes turns, and each has its /tmp on disk.
+func TestManyAtOnce(t *testing.T) {
+	d := newTestDriver(t)
+	c := config(t, d)
+	var crowd sync.WaitGroup
+	for i := range 60 {
+		crowd.Go(func() {
+			b, err := d.Create(t.Context(), c.Spec(fmt.Sprintf("crowd-%d", i)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if b.(*box).scratch == nil && d.scratch.made {
+				t.Error("/tmp is in memory")
+			}
+			if err := b.Destroy(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	crowd.Wait()
+	d.building = make(chan struct{}) // no turn comes
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := d.Create(ctx, c.Spec("waits")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a turn: %v", err)
 	}
 }
 

@@ -1,24 +1,29 @@
 package namespace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // attachLoop makes a block device of an image. The device frees itself when its last user closes it (autoclear), so a killed
 // daemon leaves none. The returned file keeps it until something is mounted from it.
-func attachLoop(image *os.File) (*os.File, error) {
+//
+// Another process may take a number between the question for a free one and the answer's use. Whoever loses that race asks
+// again after a moment of random length, until ctx ends.
+func attachLoop(ctx context.Context, image *os.File) (*os.File, error) {
 	control, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("/dev/loop-control: %w", err)
 	}
 	defer unix.Close(control)
-	const attempts = 64 // another process may take the number between the two calls
-	for range attempts {
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
 		number, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
 		if err != nil {
 			return nil, fmt.Errorf("free loop device: %w", err)
@@ -37,8 +42,12 @@ func attachLoop(image *os.File) (*os.File, error) {
 		if !errors.Is(err, unix.EBUSY) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no loop device stayed free: %w", ctx.Err())
+		case <-time.After(rand.N(pause)):
+		}
 	}
-	return nil, fmt.Errorf("no loop device stayed free in %d attempts", attempts)
 }
 
 // mountExt4 returns a new detached mount of the device's file system. Called again while one is alive it mounts the same

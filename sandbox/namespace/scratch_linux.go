@@ -86,6 +86,7 @@ type scratchPool struct {
 	free     []*scratch
 	filling  bool
 	closed   bool
+	made     bool // one at least: this machine can
 	broken   bool // this machine cannot: tmpfs instead
 	work     sync.WaitGroup
 	throwing chan struct{} // bounds the discards in the background
@@ -95,7 +96,8 @@ func newScratchPool(dir string, ready int, log *slog.Logger) *scratchPool {
 	return &scratchPool{dir: dir, ready: ready, log: log, throwing: make(chan struct{}, maxDiscarding)}
 }
 
-// take returns a scratch of the size, or nil when this machine cannot make any (the sandbox then gets a tmpfs).
+// take returns a scratch of the size, or nil when this machine cannot make any, or not this time: the sandbox then gets a
+// tmpfs. A machine that made one before is asked again, since a full disk or a lack of descriptors passes.
 func (p *scratchPool) take(ctx context.Context, size int64) (*scratch, error) {
 	p.mu.Lock()
 	if p.broken {
@@ -122,16 +124,25 @@ func (p *scratchPool) take(ctx context.Context, size int64) (*scratch, error) {
 	}
 	s, err := p.make(ctx, size)
 	if err != nil && ctx.Err() == nil {
-		p.mu.Lock()
-		first := !p.broken
-		p.broken = true
-		p.mu.Unlock()
-		if first {
-			p.log.Warn("sandboxes get /tmp in memory: no loop-mounted file system here", "error", err)
-		}
+		p.failed(err)
 		return nil, nil
 	}
 	return s, err
+}
+
+// failed tells the operator that a sandbox gets its /tmp in memory; once for all when this machine has never made any.
+func (p *scratchPool) failed(err error) {
+	p.mu.Lock()
+	first := !p.broken
+	p.broken = !p.made
+	broken := p.broken
+	p.mu.Unlock()
+	switch {
+	case !broken:
+		p.log.Warn("a sandbox gets /tmp in memory: no loop-mounted file system could be made for it", "error", err)
+	case first:
+		p.log.Warn("sandboxes get /tmp in memory: no loop-mounted file system here", "error", err)
+	}
 }
 
 // fill tops the pool up to its mark.
@@ -228,7 +239,7 @@ func (p *scratchPool) make(ctx context.Context, size int64) (*scratch, error) {
 	if err := copySparse(image, template, info.Size()); err != nil {
 		return nil, fmt.Errorf("scratch image: %w", err)
 	}
-	loop, err := attachLoop(image)
+	loop, err := attachLoop(ctx, image)
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +260,9 @@ func (p *scratchPool) make(ctx context.Context, size int64) (*scratch, error) {
 		s.discard()
 		return nil, fmt.Errorf("scratch on %s: %w", s.device, err)
 	}
+	p.mu.Lock()
+	p.made = true
+	p.mu.Unlock()
 	return s, nil
 }
 
