@@ -134,7 +134,7 @@ func (s *session) wantEventually(name, qualifier, want string) {
 
 func reservedZero(s *session) {
 	name := "test_lambda_" + uid()
-	s.create(name, params{"Handler": "handler.handler", "Timeout": 20, "Code": params{"ZipFile": zipped("handler.py", initType)}})
+	s.fixture(name, params{"Timeout": 20, "Code": params{"ZipFile": zipped("handler.py", initType)}})
 	fn := s.ok("GetFunctionConfiguration", params{"FunctionName": name, "Qualifier": "$LATEST"})
 	s.note("fn", fn)
 	arn := params{"FunctionName": fn["FunctionArn"]}

@@ -101,11 +101,8 @@ func (ps *provisions) gone(p *provision, e *environment) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	done, mine := p.live[e]
-	if !mine {
-		return
-	}
 	delete(p.live, e)
-	if !done {
+	if mine && !done {
 		p.retry = time.Now().Add(min(lastRetry, firstRetry<<min(p.failures, 10)))
 		p.failures++
 	}

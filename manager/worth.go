@@ -6,6 +6,9 @@ import (
 	"berth/lambda"
 )
 
+// assumedStart is taken for the cost of a start that has not been measured yet: what interpreters with a few libraries take.
+const assumedStart = 200 * time.Millisecond
+
 // useWindow is the time over which uses are counted for the rate of use; the window before it fades out meanwhile.
 const useWindow = time.Minute
 
@@ -48,8 +51,12 @@ func (w *worth) held(d time.Duration, warm bool) {
 }
 
 // startCost is by how much a call that must wait for a start is slower than another: what a cold call takes beyond a warm
-// one. Without a warm call to compare with it is all that the cold one took. Initialisation has a limit, and so has the cost.
+// one. Without a warm call to compare with nobody knows what of it was the start. Initialisation has a limit, and so has
+// the cost.
 func (w *worth) startCost() time.Duration {
+	if w.warm == 0 {
+		return min(max(w.cold, time.Millisecond), assumedStart)
+	}
 	return min(max(w.cold-w.warm, time.Millisecond), lambda.InitTimeout)
 }
 

@@ -59,7 +59,7 @@ func TestTheRateOfUseFades(t *testing.T) {
 func TestTheCostOfAStartIsWhatAColdCallTakesBeyondAWarmOne(t *testing.T) {
 	var w worth
 	w.held(700*time.Millisecond, false)
-	if c := w.startCost(); c != 700*time.Millisecond {
+	if c := w.startCost(); c != assumedStart {
 		t.Errorf("without a warm call: %v", c)
 	}
 	w.held(500*time.Millisecond, true)
