@@ -34,6 +34,9 @@ func (a *app) accountCommand() *cobra.Command {
 		Example: `  berth account set --concurrency 5000`,
 		Args:    cobra.NoArgs,
 		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+			if concurrency <= 0 {
+				return usagef("say how many calls may run at once: --concurrency N")
+			}
 			account, err := c.SetConcurrency(ctx, concurrency)
 			if err != nil {
 				return err
@@ -42,9 +45,6 @@ func (a *app) accountCommand() *cobra.Command {
 		}),
 	}
 	set.Flags().IntVar(&concurrency, "concurrency", 0, "calls at once; 100 of them stay unreserved")
-	if err := set.MarkFlagRequired("concurrency"); err != nil {
-		panic(err) // the flag stands one line above
-	}
 	cmd.AddCommand(show, set)
 	return cmd
 }
