@@ -180,6 +180,13 @@ func TestProvisionedConcurrencyErrors(t *testing.T) {
 			t.Errorf("%v: %v", c, err)
 		}
 	}
+	_, err := s.client.GetProvisionedConcurrencyConfig(t.Context(), &sdk.GetProvisionedConcurrencyConfigInput{FunctionName: aws.String("f"), Qualifier: aws.String("$LATEST")})
+	wantInvalid(t, err, "The function resource provided must be an alias or a published version.")
+	var none *types.ProvisionedConcurrencyConfigNotFoundException
+	_, err = s.client.GetProvisionedConcurrencyConfig(t.Context(), &sdk.GetProvisionedConcurrencyConfigInput{FunctionName: aws.String("f"), Qualifier: aws.String("1")})
+	if !errors.As(err, &none) {
+		t.Errorf("nothing provisioned: %v", err)
+	}
 	var conflict *types.ResourceConflictException
 	must(t, s.provision("f", "1", 1))
 	if err := s.provision("f", "live", 1); !errors.As(err, &conflict) {
@@ -202,7 +209,7 @@ func TestProvisionedConcurrencyErrors(t *testing.T) {
 	if l := list(); len(l) != 1 || aws.ToString(l[0].FunctionArn) != "arn:aws:lambda:us-east-1:000000000001:function:f:live" {
 		t.Errorf("list: %+v", l)
 	}
-	_, err := s.client.DeleteAlias(t.Context(), &sdk.DeleteAliasInput{FunctionName: aws.String("f"), Name: aws.String("live")})
+	_, err = s.client.DeleteAlias(t.Context(), &sdk.DeleteAliasInput{FunctionName: aws.String("f"), Name: aws.String("live")})
 	must(t, err)
 	if l := list(); len(l) != 0 {
 		t.Errorf("after the alias was deleted: %+v", l)

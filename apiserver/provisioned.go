@@ -14,20 +14,26 @@ import (
 // initFailure is the StatusReason of a function whose environments fail to initialise (recorded 17-02-2026).
 const initFailure = "FUNCTION_ERROR_INIT_FAILURE"
 
-// provisionable reads the version or alias that a request is about. Texts validated by test_provisioned_concurrency_exceptions.
-func (s *Server) provisionable(c *call, name, qualifier *string) (catalog.ID, string, error) {
+// What is said of $LATEST. Texts validated by test_provisioned_concurrency_exceptions.
+const (
+	unpublishedPut   = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+	unpublishedOther = "The function resource provided must be an alias or a published version."
+)
+
+// provisionable reads the version or alias that a request is about; unpublished is what is wrong with $LATEST.
+func (s *Server) provisionable(c *call, name, qualifier *string, unpublished string) (catalog.ID, string, error) {
 	ref, err := s.ref(c, name, qualifier)
 	if err != nil {
 		return catalog.ID{}, "", err
 	}
 	if ref.Qualifier == "" || ref.Qualifier == lambda.Latest {
-		return catalog.ID{}, "", invalid("Provisioned Concurrency Configs cannot be applied to unpublished function versions.")
+		return catalog.ID{}, "", lambda.Errorf(lambda.InvalidParameterValue, "%s", unpublished)
 	}
 	return idOf(ref), ref.Qualifier, nil
 }
 
 func (s *Server) putProvisionedConcurrency(ctx context.Context, c *call, in *sdk.PutProvisionedConcurrencyConfigInput) (*sdk.PutProvisionedConcurrencyConfigOutput, error) {
-	id, qualifier, err := s.provisionable(c, in.FunctionName, in.Qualifier)
+	id, qualifier, err := s.provisionable(c, in.FunctionName, in.Qualifier, unpublishedPut)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +80,7 @@ func (s *Server) provisionStatus(id catalog.ID, p *catalog.Provisioned) types.Pr
 }
 
 func (s *Server) getProvisionedConcurrency(_ context.Context, c *call, in *sdk.GetProvisionedConcurrencyConfigInput) (*sdk.GetProvisionedConcurrencyConfigOutput, error) {
-	id, qualifier, err := s.provisionable(c, in.FunctionName, in.Qualifier)
+	id, qualifier, err := s.provisionable(c, in.FunctionName, in.Qualifier, unpublishedOther)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +123,7 @@ func (s *Server) listProvisionedConcurrency(_ context.Context, c *call, in *sdk.
 }
 
 func (s *Server) deleteProvisionedConcurrency(ctx context.Context, c *call, in *sdk.DeleteProvisionedConcurrencyConfigInput) (*none, error) {
-	id, qualifier, err := s.provisionable(c, in.FunctionName, in.Qualifier)
+	id, qualifier, err := s.provisionable(c, in.FunctionName, in.Qualifier, unpublishedOther)
 	if err != nil {
 		return nil, err
 	}

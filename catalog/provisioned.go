@@ -21,7 +21,7 @@ import (
 // provisioned both by its number and by an alias.
 func (c *Catalog) Provision(ctx context.Context, id ID, qualifier string, count int) (*Provisioned, error) {
 	p := &Provisioned{Qualifier: qualifier, Count: count, Modified: time.Now()}
-	missing := NotFound(c.arn(id, qualifier))
+	missing := c.qualifierMissing(id, qualifier)
 	_, err := c.change(ctx, id, missing, func(ch *change) error {
 		v, err := c.provisionable(id, qualifier)
 		if err != nil {
@@ -57,7 +57,7 @@ func (c *Catalog) provisionable(id ID, qualifier string) (*Version, error) {
 	if !lambda.IsVersionNumber(qualifier) {
 		a, ok := find[Alias](c, id.alias(qualifier))
 		if !ok {
-			return nil, aliasNotFound(c.arn(id, qualifier))
+			return nil, c.qualifierMissing(id, qualifier)
 		}
 		number = a.Version
 	}
@@ -66,9 +66,17 @@ func (c *Catalog) provisionable(id ID, qualifier string) (*Version, error) {
 	}
 	v, ok := find[Version](c, id.version(number))
 	if !ok {
-		return nil, NotFound(c.arn(id, qualifier))
+		return nil, c.qualifierMissing(id, qualifier)
 	}
 	return v, nil
+}
+
+// qualifierMissing says that there is no such version or alias, or no such function.
+func (c *Catalog) qualifierMissing(id ID, qualifier string) error {
+	if lambda.IsVersionNumber(qualifier) {
+		return NotFound(c.arn(id, qualifier))
+	}
+	return aliasNotFound(c.arn(id, qualifier))
 }
 
 func unpublished() error {
@@ -110,7 +118,7 @@ func (c *Catalog) checkProvisionedMove(id ID, a *Alias) error {
 // CheckQualifier finds out whether a version or alias exists. Error: ResourceNotFound.
 func (c *Catalog) CheckQualifier(id ID, qualifier string) error {
 	if _, ok := c.Function(id); !ok {
-		return NotFound(c.arn(id, qualifier))
+		return c.qualifierMissing(id, qualifier)
 	}
 	_, err := c.provisionable(id, qualifier)
 	if lambda.CodeOf(err) == lambda.InvalidParameterValue { // an alias of $LATEST: it exists, and nothing is provisioned for it
@@ -122,7 +130,7 @@ func (c *Catalog) CheckQualifier(id ID, qualifier string) error {
 // Unprovision removes the provisioned concurrency of a version or alias; where there is none that is not an error. Error:
 // ResourceNotFound.
 func (c *Catalog) Unprovision(ctx context.Context, id ID, qualifier string) error {
-	_, err := c.change(ctx, id, NotFound(c.arn(id, qualifier)), func(ch *change) error {
+	_, err := c.change(ctx, id, c.qualifierMissing(id, qualifier), func(ch *change) error {
 		if err := c.CheckQualifier(id, qualifier); err != nil {
 			return err
 		}
