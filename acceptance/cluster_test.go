@@ -34,6 +34,8 @@ type cluster struct {
 	peers     []*peers
 	worker    *worker
 	timeline  timeline
+
+	provisioned bool // function "f" has environments made ahead
 }
 
 type options struct {
@@ -158,6 +160,7 @@ func (c *cluster) Resolve(ref lambda.Ref) (catalog.Target, error) {
 		Pool:       lambda.PoolID{Account: ref.Account},
 		InvokedARN: ref.ARN(),
 	}
+	target.Provisioned = c.provisioned
 	if _, own := c.limits.Load(lambda.PoolID{Account: ref.Account, Function: ref.Function}); own {
 		target.Pool.Function = ref.Function
 	}
@@ -284,6 +287,9 @@ func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 	w.made++
 	w.live[req.Environment] = &running{key: req.Key, owner: req.Owner}
 	w.c.timeline.add("start " + string(req.Owner))
+	if req.Ahead {
+		go w.c.managers[req.Owner].edgeIdle(req.Environment)
+	}
 	return nil
 }
 

@@ -16,7 +16,7 @@ import (
 	"berth/store"
 )
 
-// Berth's own paths beside the Lambda API. They carry no SigV4 signature.
+// Berth's own paths beside the Lambda API. Only accountPath asks for a signature (see serveAccount).
 const (
 	ownPrefix  = "/berth/"
 	healthPath = ownPrefix + "health"
@@ -27,6 +27,9 @@ const (
 
 // serveOwn answers the liveness path and code downloads.
 func (s *Server) serveOwn(c *call) error {
+	if c.r.URL.Path == accountPath {
+		return s.serveAccount(c)
+	}
 	if c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
 		return lambda.Errorf(lambda.UnknownOperation, "%s %s does not exist; use GET.", c.r.Method, c.r.URL.Path)
 	}

@@ -41,6 +41,11 @@ func (s *Server) handlers() map[string]handler {
 		"GetFunctionConcurrency":    op(s.getFunctionConcurrency),
 		"DeleteFunctionConcurrency": op(s.deleteFunctionConcurrency),
 
+		"PutProvisionedConcurrencyConfig":    op(s.putProvisionedConcurrency),
+		"GetProvisionedConcurrencyConfig":    op(s.getProvisionedConcurrency),
+		"ListProvisionedConcurrencyConfigs":  op(s.listProvisionedConcurrency),
+		"DeleteProvisionedConcurrencyConfig": op(s.deleteProvisionedConcurrency),
+
 		"GetFunctionCodeSigningConfig": op(s.getFunctionCodeSigningConfig),
 		"GetRuntimeManagementConfig":   op(s.getRuntimeManagementConfig),
 		"GetFunctionRecursionConfig":   op(s.getFunctionRecursionConfig),

@@ -35,6 +35,13 @@ type Preparer interface {
 	Prepare(ctx context.Context, v *lambda.Version) error
 }
 
+// ProvisionState is what there is of a provisioned concurrency.
+type ProvisionState struct {
+	Allocated int  // initialised environments, those of an alias's version before included until they are replaced
+	Ready     bool // all that are asked for are initialised
+	Failed    bool // the function failed to initialise
+}
+
 // Config is what a Server needs. All members are required unless they say otherwise.
 type Config struct {
 	Catalog  *catalog.Catalog
@@ -49,6 +56,8 @@ type Config struct {
 	// RuntimeVersion names the version that a runtime ("python3.11") has now, "" if it is not installed. Optional: without it
 	// answers show no RuntimeVersionConfig.
 	RuntimeVersion func(runtime string) lambda.RuntimeVersionID
+	// Provisioned reports what there is of a provisioned concurrency. Optional: without it nothing is ever provisioned.
+	Provisioned func(catalog.Provision) ProvisionState
 	// LinkKey signs the links under which code is downloaded; servers that share it honour each other's. Optional: random.
 	LinkKey []byte
 	Log     *slog.Logger // optional: slog.Default

@@ -77,6 +77,9 @@ func (c *Catalog) UpdateAlias(ctx context.Context, id ID, name, revisionID strin
 		if err := c.checkAlias(id, &next); err != nil {
 			return err
 		}
+		if err := c.checkProvisionedMove(id, &next); err != nil {
+			return err
+		}
 		return ch.put(id.alias(name), &next)
 	})
 	if err != nil {
@@ -113,6 +116,9 @@ func (c *Catalog) DeleteAlias(ctx context.Context, id ID, name string) error {
 	_, err := c.change(ctx, id, NotFound(c.arn(id, "")), func(ch *change) error {
 		if _, ok := find[Alias](c, id.alias(name)); !ok {
 			return errUnchanged
+		}
+		if err := ch.unprovision(c, name); err != nil {
+			return err
 		}
 		ch.stage(store.Delete(id.alias(name), store.Any))
 		ch.stage(store.Delete(id.policy(name), store.Any))

@@ -45,6 +45,8 @@ type Target struct {
 	Pool       lambda.PoolID
 	Reserved   int    // the function's reserved concurrency; -1 when it has none
 	InvokedARN string // with the qualifier that the caller wrote
+	// Provisioned says that some versions of the function have environments made ahead: the pool's first manager has them.
+	Provisioned bool
 }
 
 // get returns the decoded record of a key. A record that cannot be decoded is an error, not an absence: writing over it

@@ -16,6 +16,7 @@ import (
 //	api/version/ACCOUNT/NAME/NUMBER   a published version, number with leading zeros (so that they sort)
 //	api/alias/ACCOUNT/NAME/ALIAS      an alias
 //	api/policy/ACCOUNT/NAME/QUALIFIER a resource policy; "=" stands for the unqualified function (no alias has that name)
+//	api/provisioned/ACCOUNT/NAME/QUALIFIER provisioned concurrency of a version or alias
 //	api/pending/ACCOUNT/NAME/WHAT     work that outlives a crash: a version number or "=" ($LATEST) to prepare, "=delete"
 const (
 	root = "api/"
@@ -27,6 +28,8 @@ const (
 	aliasPrefix    = root + "alias/"
 	policyPrefix   = root + "policy/"
 	pendingPrefix  = root + "pending/"
+
+	provisionedPrefix = root + "provisioned/"
 
 	unqualified    = "="       // last segment for $LATEST and the function itself
 	pendingRemoval = "=delete" // last segment of a deletion that takes several batches
@@ -44,6 +47,7 @@ func (id ID) alias(name string) store.Key { return store.Key(id.aliases() + name
 func (id ID) versions() string            { return id.under(versionPrefix) }
 func (id ID) aliases() string             { return id.under(aliasPrefix) }
 func (id ID) policies() string            { return id.under(policyPrefix) }
+func (id ID) provisions() string          { return id.under(provisionedPrefix) }
 func (id ID) pendings() string            { return id.under(pendingPrefix) }
 
 // version returns the key of a published version. Numbers of more than ten digits do not exist.
@@ -59,6 +63,8 @@ func (id ID) policy(qualifier string) store.Key {
 	}
 	return store.Key(id.policies() + qualifier)
 }
+
+func (id ID) provision(qualifier string) store.Key { return store.Key(id.provisions() + qualifier) }
 
 func (id ID) pending(number string) store.Key {
 	if number == lambda.Latest {

@@ -2,8 +2,9 @@ package catalog
 
 import "berth/lambda"
 
-// Limit returns how many executions of a pool may run at once: a function's reserved concurrency, or what the account's
-// functions have reserved none of. A reserved pool whose function has given its reservation back has none left.
+// Limit returns how many executions of a pool may run at once beside those in provisioned environments, which have a right
+// of their own: a function's reserved concurrency, or what the account's functions have reserved none of, less what is
+// provisioned of it. A reserved pool whose function has given its reservation back has none left.
 func (c *Catalog) Limit(p lambda.PoolID) int {
 	if p.Function == "" {
 		return c.Account(p.Account).Unreserved()
@@ -12,7 +13,7 @@ func (c *Catalog) Limit(p lambda.PoolID) int {
 	if !ok || f.Reserved == nil {
 		return 0
 	}
-	return *f.Reserved
+	return *f.Reserved - f.Provisioned
 }
 
 // Current returns the version that a number (or $LATEST) names now; false when there is none.

@@ -19,7 +19,7 @@ type record struct {
 	once  sync.Once
 	key   store.Key
 	raw   []byte
-	value any // *Function, *Version, *Alias, *Policy, *Account or *lambda.AccessKey
+	value any // *Function, *Version, *Alias, *Policy, *Provisioned, *Account or *lambda.AccessKey
 	err   error
 }
 
@@ -65,6 +65,8 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(Alias)
 	case strings.HasPrefix(k, policyPrefix):
 		v = new(Policy)
+	case strings.HasPrefix(k, provisionedPrefix):
+		v = new(Provisioned)
 	case strings.HasPrefix(k, accountPrefix):
 		v = new(Account)
 	case strings.HasPrefix(k, keyPrefix):

@@ -22,8 +22,9 @@ type Function struct {
 	Serving     *lambda.Version   `json:"serving,omitempty"`
 	NextVersion int               `json:"next"` // number of the next published version, from 1
 	Tags        map[string]string `json:"tags,omitempty"`
-	Reserved    *int              `json:"reserved,omitempty"` // reserved concurrency
-	Deleting    bool              `json:"deleting,omitempty"` // a removal in several batches has begun: reads as absent
+	Reserved    *int              `json:"reserved,omitempty"`    // reserved concurrency
+	Provisioned int               `json:"provisioned,omitempty"` // sum of the provisioned concurrency of versions and aliases
+	Deleting    bool              `json:"deleting,omitempty"`    // a removal in several batches has begun: reads as absent
 
 	arn string // unqualified; set on decoding
 }
@@ -127,10 +128,20 @@ type Statement struct {
 	JSON json.RawMessage `json:"json"`
 }
 
+// Provisioned is a version's or alias's provisioned concurrency: how many environments are kept initialised for it.
+type Provisioned struct {
+	Qualifier string    `json:"qualifier"`
+	Count     int       `json:"count"`
+	Modified  time.Time `json:"modified"`
+}
+
 // Account keeps an account's limits, and the sum that guards them.
 type Account struct {
 	Concurrency int `json:"concurrency"` // concurrent executions, all functions together
 	Reserved    int `json:"reserved"`    // sum of the functions' reserved concurrency
+	// Provisioned is the sum of the provisioned concurrency of the functions without a reservation: the others' is a part of
+	// what they have reserved.
+	Provisioned int `json:"provisioned,omitempty"`
 }
 
 // accessKey is the stored form of lambda.AccessKey.

@@ -16,7 +16,7 @@ func (c *Catalog) Resolve(ref lambda.Ref) (Target, error) {
 	if !ok || f.Deleting || ref.Region != c.region {
 		return Target{}, invokeNotFound(ref)
 	}
-	t := Target{Pool: lambda.PoolID{Account: ref.Account}, Reserved: -1}
+	t := Target{Pool: lambda.PoolID{Account: ref.Account}, Reserved: -1, Provisioned: f.Provisioned > 0}
 	if f.Reserved != nil {
 		t.Pool.Function, t.Reserved = f.Latest.Function, *f.Reserved
 	}

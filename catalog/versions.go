@@ -111,6 +111,9 @@ func (c *Catalog) DeleteVersion(ctx context.Context, id ID, number string) error
 			return lambda.Errorf(lambda.ResourceConflict,
 				"Unable to delete version because the following aliases reference it: [%s]", strings.Join(users, ", "))
 		}
+		if err := ch.unprovision(c, number); err != nil {
+			return err
+		}
 		ch.CodeBytes -= v.CodeSize
 		ch.stage(store.Delete(id.version(number), store.Any))
 		ch.stage(store.Delete(id.policy(number), store.Any))

@@ -233,6 +233,13 @@ func TestListAndDelete(t *testing.T) {
 	}
 }
 
+func TestAccount(t *testing.T) {
+	_, data := newDouble(t)
+	command(t, nil, "", "account", "show", "--data", data).want(t, 0, "000000000001  1000         10        5            985", "")
+	command(t, nil, "", "account", "set", "--data", data).want(t, 2, "", "concurrency")
+	command(t, nil, "", "account", "set", "--concurrency", "5000", "--json", "--data", data).want(t, 0, `"concurrency":5000`, "")
+}
+
 func TestLogs(t *testing.T) {
 	d, data := newDouble(t)
 	d.functions["hello"] = map[string]any{"FunctionName": "hello", "LoggingConfig": map[string]any{"LogGroup": "/custom"}}

@@ -50,6 +50,12 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Header.Get("X-Amz-Target") != "":
 		d.logs(w, r)
+	case r.URL.Path == "/berth/v1/account":
+		answer := map[string]any{"account": "000000000001", "concurrency": 1000, "reserved": 10, "provisioned": 5, "unreserved": 985}
+		if r.Method == http.MethodPut {
+			d.merge(answer, r)
+		}
+		json.NewEncoder(w).Encode(answer)
 	case r.Method == http.MethodPost && name == "":
 		d.create(w, r)
 	case r.Method == http.MethodGet && name == "":

@@ -84,7 +84,7 @@ func (c *Client) filterLogEvents(ctx context.Context, query logQuery) (logPage, 
 	}
 	req.Header.Set("Content-Type", jsonType)
 	req.Header.Set("X-Amz-Target", filterTarget)
-	if err := c.sign(ctx, req, body); err != nil {
+	if err := c.sign(ctx, req, logService, body); err != nil {
 		return logPage{}, err
 	}
 	resp, err := c.http.Do(req)
@@ -106,15 +106,15 @@ func (c *Client) filterLogEvents(ctx context.Context, query logQuery) (logPage, 
 	return page, nil
 }
 
-func (c *Client) sign(ctx context.Context, req *http.Request, body []byte) error {
+func (c *Client) sign(ctx context.Context, req *http.Request, service string, body []byte) error {
 	creds, err := credentials(c.server)(ctx)
 	if err != nil {
 		return err
 	}
 	sum := sha256.Sum256(body)
-	err = v4.NewSigner().SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), logService, c.server.Region, time.Now())
+	err = v4.NewSigner().SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), service, c.server.Region, time.Now())
 	if err != nil {
-		return fmt.Errorf("signing the request for logs: %w", err)
+		return fmt.Errorf("signing a request: %w", err)
 	}
 	return nil
 }

@@ -5,7 +5,8 @@ import "slices"
 // scenarios lists every scenario of this slice.
 func scenarios() []scenario {
 	return slices.Concat(nameScenarios(), functionScenarios(), limitScenarios(), versionScenarios(), permissionScenarios(),
-		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios())
+		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios(),
+		concurrencyScenarios())
 }
 
 // Reasons for pending.

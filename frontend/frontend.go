@@ -142,7 +142,7 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	p.inFlight.Add(1)
 	defer p.inFlight.Add(-1)
 	for range tries {
-		outcome, err := f.try(ctx, p, req, inv)
+		outcome, err := f.try(ctx, p, req, inv, target.Provisioned)
 		if err == nil || !errors.Is(err, lambda.ErrUnknownEnvironment) {
 			return outcome, err
 		}
@@ -150,8 +150,8 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	return nil, throttled(target.Pool)
 }
 
-func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation) (*lambda.Outcome, error) {
-	reservation, err := f.acquire(ctx, p, req)
+func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, provisioned bool) (*lambda.Outcome, error) {
+	reservation, err := f.acquire(ctx, p, req, provisioned)
 	if err != nil {
 		return nil, err
 	}

@@ -27,9 +27,14 @@ type route struct {
 // acquire finds an environment. Designs in play: draws in S for an idle one (E), then one made by a manager of S, then a
 // larger S (A, B), then the managers beyond it. A call is throttled only when all managers were seen at their quota at one
 // moment. The error is TooManyRequests then.
-func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireRequest) (lambda.Reservation, error) {
+func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireRequest, provisioned bool) (lambda.Reservation, error) {
 	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
 	useful := r.Useful(limit)
+	if provisioned && useful != 1 { // with one useful manager the search below asks nobody else
+		if answer, err := (&route{f: f, p: p, req: req}).askAhead(ctx, r); err != nil || answer.Verdict == lambda.Granted {
+			return answer.Reservation, err
+		}
+	}
 	if useful == 0 {
 		return lambda.Reservation{}, throttled(p.id)
 	}
@@ -46,6 +51,15 @@ func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireR
 		}
 	}
 	return c.confirm(ctx)
+}
+
+// askAhead asks for an environment made ahead of calls. The pool's first manager has them, whatever is left of the limit.
+func (c *route) askAhead(ctx context.Context, r *ring.Ring) (lambda.Answer, error) {
+	first := r.Managers(c.p.id, 1, nil)
+	if len(first) == 0 {
+		return lambda.Answer{}, nil
+	}
+	return c.askFor(ctx, first[0], true)
 }
 
 // drawIn looks for an environment among the managers of S: by random draws for an existing one, within the budget of tries

@@ -25,6 +25,7 @@ const (
 	ResourceNotFound         Code = "ResourceNotFoundException"
 	ResourceNotReady         Code = "ResourceNotReadyException"
 	ServiceFailure           Code = "ServiceException"
+	ProvisionedMissing       Code = "ProvisionedConcurrencyConfigNotFoundException"
 	TooManyRequests          Code = "TooManyRequestsException"
 	UnsupportedMedia         Code = "UnsupportedMediaTypeException"
 	Validation               Code = "ValidationException"

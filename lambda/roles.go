@@ -2,12 +2,16 @@ package lambda
 
 import "errors"
 
-// StartRequest asks a worker for a new environment, reserved for one invocation that follows at once.
+// StartRequest asks a worker for a new environment, reserved for one invocation that follows at once, or made ahead.
 type StartRequest struct {
 	Environment EnvironmentID
 	Owner       ManagerID // who is told when the environment becomes idle or ends
 	Key         EnvironmentKey
 	Version     *Version
+	// Ahead makes the environment before there is a call for it (provisioned concurrency): no reservation goes with it, the
+	// owner hears that it is idle once it is initialised. If its initialisation fails it ends, so that what the owner hears
+	// first is that it is gone.
+	Ahead bool
 }
 
 // AcquireRequest asks a manager for an environment.

@@ -55,7 +55,9 @@ type Config struct {
 	Reachable func(context.Context, lambda.ManagerID) bool
 	// Current reports whether a key can still be asked for: its function exists and has not changed. Environments of other
 	// keys are ended when idle.
-	Current          func(lambda.EnvironmentKey) bool
+	Current func(lambda.EnvironmentKey) bool
+	// Provisions returns what is to be made ahead and kept, of all pools; nil for nothing.
+	Provisions       func() []Provision
 	IdleLimit        time.Duration
 	ReservationLimit time.Duration
 	RoomLimit        time.Duration
@@ -69,6 +71,7 @@ type Manager struct {
 	pools        sync.Map // lambda.PoolID → *pool
 	sets         sync.Map // lambda.EnvironmentKey → *set
 	environments sync.Map // lambda.EnvironmentID → *environment
+	provisions   *provisions
 	ending       sync.WaitGroup
 	room         room
 }
@@ -84,7 +87,7 @@ func New(cfg Config) *Manager {
 	if cfg.RoomLimit == 0 {
 		cfg.RoomLimit = DefaultRoomLimit
 	}
-	return &Manager{cfg: cfg}
+	return &Manager{cfg: cfg, provisions: newProvisions()}
 }
 
 // Run looks after expired reservations and idle environments until ctx ends. Environments themselves end with their worker.
@@ -92,6 +95,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	tick := time.NewTicker(min(sweepInterval, m.cfg.ReservationLimit/4))
 	defer tick.Stop()
 	defer m.ending.Wait()
+	var provisioning sync.WaitGroup
+	defer provisioning.Wait()
+	provisioning.Go(func() { m.keepProvisioned(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,9 +131,10 @@ func (m *Manager) try(ctx context.Context, req lambda.AcquireRequest) (lambda.An
 	p := m.pool(req.Pool)
 	quota := m.quota(ctx, p, req.Unreachable)
 	load := p.load(quota) // before the decision: see lambda.Load.Released
-	expires := time.Now().Add(m.cfg.ReservationLimit)
+	now := time.Now()
+	expires := now.Add(m.cfg.ReservationLimit)
 	if s, ok := m.sets.Load(req.Key); ok {
-		if e, full := s.(*set).take(p, quota, expires); e != nil {
+		if e, full := s.(*set).take(p, quota, now, expires); e != nil {
 			return granted(e, expires, false, load), nil
 		} else if full {
 			return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
@@ -154,7 +161,9 @@ func (m *Manager) acquireNew(ctx context.Context, p *pool, req lambda.AcquireReq
 }
 
 func granted(e *environment, expires time.Time, cold bool, load lambda.Load) lambda.Answer {
-	load.Running++
+	if e.provision == nil {
+		load.Running++
+	}
 	return lambda.Answer{Verdict: lambda.Granted, Load: load, Reservation: lambda.Reservation{
 		Environment: e.id, Worker: e.worker, Expires: expires, Cold: cold,
 	}}
@@ -168,7 +177,7 @@ func (m *Manager) register(key lambda.EnvironmentKey, e *environment) {
 			v, _ = m.sets.LoadOrStore(key, &set{key: key})
 		}
 		e.set = v.(*set)
-		if e.set.add() {
+		if e.set.add(e) {
 			m.environments.Store(e.id, e)
 			return
 		}
@@ -185,6 +194,9 @@ func (m *Manager) forget(e *environment) {
 	if e.set.remove(e) {
 		m.sets.CompareAndDelete(e.set.key, e.set)
 	}
+	if e.provision != nil {
+		m.provisions.gone(e.provision, e)
+	}
 	m.room.changed()
 }
 
@@ -192,7 +204,12 @@ func (m *Manager) forget(e *environment) {
 func (m *Manager) EnvironmentIdle(id lambda.EnvironmentID) {
 	if v, ok := m.environments.Load(id); ok {
 		e := v.(*environment)
-		e.set.put(e, time.Now())
+		if e.set.put(e, time.Now()) {
+			m.provisions.end(e)
+		}
+		if e.provision != nil {
+			m.provisions.ready(e.provision, e)
+		}
 		m.room.changed()
 	}
 }

@@ -26,6 +26,8 @@ type worker struct {
 	slow     time.Duration // how long End takes
 	hidden   int           // how much more room it shows than it has
 	owner    *manager.Manager
+	ahead    int  // started ahead
+	failInit bool // those fail to initialise
 }
 
 func (w *worker) Candidates(*lambda.Version) []placement.Worker {
@@ -46,7 +48,30 @@ func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 		return lambda.ErrNoCapacity
 	}
 	w.live[req.Environment] = req.Key
+	if req.Ahead {
+		w.ahead++
+		go w.initialise(req.Environment, w.failInit)
+	}
 	return nil
+}
+
+func (w *worker) startedAhead() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ahead
+}
+
+// initialise takes a second; then the environment is idle, or gone.
+func (w *worker) initialise(id lambda.EnvironmentID, fails bool) {
+	time.Sleep(time.Second)
+	if !fails {
+		w.owner.EnvironmentIdle(id)
+		return
+	}
+	w.mu.Lock()
+	delete(w.live, id)
+	w.mu.Unlock()
+	w.owner.EnvironmentGone(id)
 }
 
 func (w *worker) Release(_ context.Context, id lambda.EnvironmentID) {
@@ -73,6 +98,10 @@ func (w *worker) counts() (live, ended, released int) {
 }
 
 func setup(room int, current func(lambda.EnvironmentKey) bool) (*manager.Manager, *worker) {
+	return setupProvisioned(room, current, nil)
+}
+
+func setupProvisioned(room int, current func(lambda.EnvironmentKey) bool, provisions func() []manager.Provision) (*manager.Manager, *worker) {
 	w := &worker{room: room, live: map[lambda.EnvironmentID]lambda.EnvironmentKey{}}
 	if current == nil {
 		current = func(lambda.EnvironmentKey) bool { return true }
@@ -82,7 +111,7 @@ func setup(room int, current func(lambda.EnvironmentKey) bool) (*manager.Manager
 		panic(err)
 	}
 	m := manager.New(manager.Config{
-		ID: "m", Workers: w, Current: current, Log: slog.New(slog.DiscardHandler),
+		ID: "m", Workers: w, Current: current, Provisions: provisions, Log: slog.New(slog.DiscardHandler),
 		Ring:  func() *ring.Ring { return r },
 		Limit: func(lambda.PoolID) int { return 10_000 },
 	})

@@ -52,6 +52,8 @@ func (m *Manager) startOn(ctx context.Context, p *pool, req lambda.AcquireReques
 		state:   reserved,
 		pool:    p,
 		expires: expires,
+		began:   expires.Add(-m.cfg.ReservationLimit),
+		bytes:   int64(req.Version.MemoryMB) << 20,
 	}
 	m.register(req.Key, e)
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version})

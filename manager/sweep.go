@@ -18,19 +18,19 @@ func (m *Manager) sweep(ctx context.Context, now time.Time) {
 			return true
 		}
 		since, state := e.set.stateOf(e)
-		if state == idle && (now.Sub(since) >= m.cfg.IdleLimit || !m.cfg.Current(e.set.key)) && e.set.claim(e) {
+		if state == idle && e.provision == nil && (now.Sub(since) >= m.cfg.IdleLimit || !m.cfg.Current(e.set.key)) && e.set.claim(e) {
 			m.ending.Go(func() { m.end(ctx, e) })
 		}
 		return ctx.Err() == nil
 	})
 }
 
-// makeRoom ends the environment that has been idle longest and returns when its memory is free. When none is idle but some
+// makeRoom ends the idle environment of least value (see appraise) and returns when its memory is free. When none is idle but some
 // are ending already, it waits for one of those. False when neither is there.
 func (m *Manager) makeRoom(ctx context.Context) bool {
 	for {
 		changed := m.room.wait() // before looking, so that nothing that ends meanwhile is missed
-		victim, someEnding := m.longestIdle()
+		victim, someEnding := m.leastWorth()
 		switch {
 		case victim != nil && victim.set.claim(victim):
 			m.end(ctx, victim)
@@ -44,14 +44,16 @@ func (m *Manager) makeRoom(ctx context.Context) bool {
 	}
 }
 
-func (m *Manager) longestIdle() (victim *environment, someEnding bool) {
-	var oldest time.Time
+// leastWorth finds the environment to end for room. Those made ahead (provisioned) are none of the candidates.
+func (m *Manager) leastWorth() (victim *environment, someEnding bool) {
+	var least candidate
+	now := time.Now()
 	m.environments.Range(func(_, v any) bool {
 		e := v.(*environment)
-		since, state := e.set.stateOf(e)
+		c, state := e.set.appraise(e, now)
 		someEnding = someEnding || state == ending
-		if state == idle && (victim == nil || since.Before(oldest)) {
-			victim, oldest = e, since
+		if state == idle && e.provision == nil && (victim == nil || c.before(least)) {
+			victim, least = e, c
 		}
 		return true
 	})

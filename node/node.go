@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"berth/apiserver"
 	"berth/catalog"
 	"berth/code"
 	"berth/frontend"
@@ -123,6 +124,8 @@ func start(ctx context.Context, cfg Config, l *lifecycle) error {
 type roles struct {
 	frontend *frontend.Frontend
 	worker   *worker.Worker
+	// provisioned reports what there is of a provisioned concurrency.
+	provisioned func(catalog.Provision) apiserver.ProvisionState
 }
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
@@ -152,7 +155,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	single.worker = w
 	single.manager = manager.New(manager.Config{
 		ID: single.managerID, Workers: single, Ring: single.Ring, Limit: single.Limit, Reachable: single.reachable,
-		Current: single.current(set), Log: cfg.Log,
+		Current: single.current(set), Provisions: provisions(cat, set), Log: cfg.Log,
 	})
 	f := frontend.New(frontend.Config{
 		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Ring: single.Ring, Limit: single.Limit,
@@ -161,7 +164,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w}, nil
+	return &roles{frontend: f, worker: w, provisioned: provisionState(single.manager, set)}, nil
 }
 
 // newDriver opens the sandbox driver and removes what a killed server left.

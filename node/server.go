@@ -29,6 +29,7 @@ func newServer(cfg Config, blobs store.Blobs, cat *catalog.Catalog, logStore *lo
 	api, err := apiserver.New(apiserver.Config{
 		Catalog: cat, Blobs: blobs, Invoker: r.frontend, Preparer: r.worker,
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
+		Provisioned: r.provisioned,
 		RuntimeVersion: func(name string) lambda.RuntimeVersionID {
 			version, err := runtimeVersion(set, name)
 			if err != nil {

@@ -14,12 +14,15 @@ import (
 // X-Ray's daemon address, as every function finds it. Nothing listens there.
 const xrayHost, xrayPort = "169.254.100.1", "2000"
 
+// initTypeVariable tells a function whether its environment was made for a call or ahead of it.
+const initTypeVariable = "AWS_LAMBDA_INITIALIZATION_TYPE"
+
 // environ returns the environment of a runtime process, as recorded 12-01-2026 (python3.12, nodejs20.x, provided.al2023).
 // The trace id is no part of it: the runtime sets it for each invocation.
 //
 // Three layers: defaults that a function's own variables may replace, those variables, and the platform's, which are
 // reserved (developer guide, "defined runtime environment variables").
-func environ(v *lambda.Version, rt *runtimes.Runtime, stream string, creds *Credentials) []string {
+func environ(v *lambda.Version, rt *runtimes.Runtime, stream string, creds *Credentials, ahead bool) []string {
 	vars := map[string]string{
 		"LANG":                     "en_US.UTF-8",
 		"TZ":                       ":UTC",
@@ -37,6 +40,9 @@ func environ(v *lambda.Version, rt *runtimes.Runtime, stream string, creds *Cred
 	}
 	maps.Copy(vars, v.Env)
 	platformVariables(vars, v, rt, stream, creds)
+	if ahead {
+		vars[initTypeVariable] = "provisioned-concurrency"
+	}
 
 	env := make([]string, 0, len(vars))
 	for name, value := range vars {
@@ -60,7 +66,7 @@ func platformVariables(vars map[string]string, v *lambda.Version, rt *runtimes.R
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(v.MemoryMB),
 		"AWS_LAMBDA_LOG_GROUP_NAME":       logGroup(v),
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
-		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		initTypeVariable:                  "on-demand",
 		"AWS_LAMBDA_RUNTIME_API":          apiAddress.String(),
 		"LAMBDA_TASK_ROOT":                taskRoot,
 		"LAMBDA_RUNTIME_DIR":              "/var/runtime",

@@ -20,7 +20,7 @@ func TestEnvironAsRecorded(t *testing.T) {
 	v := testVersion()
 	v.Env = map[string]string{"TEST_KEY": "TEST_VAL"}
 	for runtime, lacks := range map[string][]string{"python3.12": nil, "provided.al2023": {"AWS_EXECUTION_ENV", "PWD", "SHLVL"}} {
-		env := environ(v, &runtimes.Runtime{Name: runtime}, "stream", &Credentials{"id", "secret", "token"})
+		env := environ(v, &runtimes.Runtime{Name: runtime}, "stream", &Credentials{"id", "secret", "token"}, false)
 		var names []string
 		for _, pair := range env {
 			name, _, _ := strings.Cut(pair, "=")
@@ -38,9 +38,10 @@ func TestEnvironLayers(t *testing.T) {
 	v := testVersion()
 	v.Logging = lambda.Logging{Format: lambda.JSON, ApplicationLevel: "DEBUG"}
 	v.Env = map[string]string{"AWS_REGION": "mine", "_HANDLER": "mine", "AWS_ACCESS_KEY_ID": "mine", "PATH": "/mine", "TZ": "CET", "NUL": "a\x00b", "_X_AMZN_TRACE_ID": "x"}
-	env := environ(v, &runtimes.Runtime{Name: "python3.12", Env: []string{"PATH=/var/lang/bin", "PYTHONPATH=/var/runtime"}}, "stream", nil)
+	env := environ(v, &runtimes.Runtime{Name: "python3.12", Env: []string{"PATH=/var/lang/bin", "PYTHONPATH=/var/runtime"}}, "stream", nil, true)
 	for _, want := range []string{"AWS_REGION=us-east-1", "_HANDLER=h.handler", "PATH=/mine", "TZ=CET", "PYTHONPATH=/var/runtime", "AWS_LAMBDA_LOG_FORMAT=JSON",
-		"AWS_LAMBDA_LOG_LEVEL=DEBUG", "AWS_LAMBDA_RUNTIME_API=169.254.100.1:9001", "AWS_EXECUTION_ENV=AWS_Lambda_python3.12", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128"} {
+		"AWS_LAMBDA_LOG_LEVEL=DEBUG", "AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency",
+		"AWS_LAMBDA_RUNTIME_API=169.254.100.1:9001", "AWS_EXECUTION_ENV=AWS_Lambda_python3.12", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128"} {
 		if !slices.Contains(env, want) {
 			t.Errorf("%s is missing in %q", want, env)
 		}

@@ -22,6 +22,7 @@ type environment struct {
 	version *lambda.Version
 	owner   Owner
 	bytes   int64 // admitted
+	ahead   bool  // made before there is a call for it
 	log     *slog.Logger
 
 	ctx  context.Context // ends when the worker stops, or when a start nobody waits for is to be given up
@@ -57,9 +58,10 @@ func newEnvironment(w *Worker, req lambda.StartRequest, owner Owner) *environmen
 	v := req.Version
 	e := &environment{
 		w: w, id: req.Environment, key: req.Key, version: v, owner: owner,
-		bytes:   int64(v.MemoryMB)<<20 + EnvironmentOverhead,
-		log:     w.log.With("environment", req.Environment, "account", v.Account, "function", v.Function),
-		state:   Starting,
+		bytes: int64(v.MemoryMB)<<20 + EnvironmentOverhead,
+		log:   w.log.With("environment", req.Environment, "account", v.Account, "function", v.Function),
+		state: Starting,
+		ahead: req.Ahead, released: req.Ahead, // nobody has reserved it: ready tells the owner that it is idle
 		started: make(chan struct{}),
 		gone:    make(chan struct{}),
 	}

@@ -161,7 +161,7 @@ func (e *environment) restartLater() {
 func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response, f *failure, start time.Time) *lambda.Outcome {
 	end := time.Now()
 	r := report{requestID: inv.RequestID, end: end, duration: end.Sub(start), produced: len(resp.Payload), failure: f}
-	out := &lambda.Outcome{Payload: resp.Payload, Class: lambda.OK, Version: e.version.Number, Cold: !e.used}
+	out := &lambda.Outcome{Payload: resp.Payload, Class: lambda.OK, Version: e.version.Number, Cold: !e.used && !e.ahead}
 	if f != nil {
 		out.Class, out.FunctionError, out.Payload = f.class, unhandled, f.answer(inv.RequestID, e.version.Timeout)
 		if f.class == lambda.TimedOut {

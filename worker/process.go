@@ -164,7 +164,7 @@ func (e *environment) command() sandbox.Command {
 	return sandbox.Command{
 		Path:   e.runtime.Command[0],
 		Args:   e.runtime.Command,
-		Env:    environ(e.version, e.runtime, e.out.stream, creds),
+		Env:    environ(e.version, e.runtime, e.out.stream, creds, e.ahead),
 		Dir:    taskRoot,
 		Stdout: e.out.w,
 		Stderr: e.out.w, // the same pipe: lines keep the order in which they were written

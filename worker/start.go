@@ -27,7 +27,8 @@ const (
 	maxAPIConnections = 32   // to the Runtime API of one environment, open at the same time; clients need one or two
 	maxPIDs           = 1024 // processes and threads; developer guide, "execution processes/threads"
 	taskRoot          = "/var/task"
-	startLimit        = time.Minute // for all before the runtime process; a large zip that comes from afar takes the most of it
+	startLimit        = time.Minute       // for all before the runtime process; a large zip that comes from afar takes the most of it
+	aheadInitLimit    = 130 * time.Second // for an init phase that nobody waits for, or the function's timeout if longer; developer guide
 )
 
 // startSteps make an environment, in this order; they are undone in the reverse order. Each undo is safe when its step
@@ -48,7 +49,7 @@ var startSteps = []struct {
 
 // start runs the steps and hands the turn on, or takes apart what there is.
 func (e *environment) start() {
-	ctx, cancel := context.WithTimeout(e.ctx, startLimit)
+	ctx, cancel := context.WithTimeout(e.ctx, startLimit+e.initLimit())
 	defer cancel()
 	for _, step := range startSteps {
 		err := ctx.Err()
@@ -66,10 +67,17 @@ func (e *environment) start() {
 	}
 }
 
-// startFailed tells the operator and the waiting caller. A function's own failure to initialise never gets here: that is
-// an outcome of its next invocation.
+// errInitFailed ends an environment that was made ahead of use and whose function failed to initialise: there is no
+// invocation to show the failure to.
+var errInitFailed = errors.New("the function failed to initialise; its log says why")
+
+// startFailed tells the operator and the waiting caller. A function's own failure to initialise gets here only when the
+// environment was made ahead: else that is an outcome of its next invocation.
 func (e *environment) startFailed(step string, err error) {
-	if e.ctx.Err() == nil {
+	switch {
+	case errors.Is(err, errInitFailed):
+		e.log.Info("environment was not provisioned", "error", err)
+	case e.ctx.Err() == nil:
 		e.log.Error("environment could not be started", "step", step, "error", err)
 	}
 	var known *lambda.Error
@@ -191,10 +199,18 @@ func (e *environment) closeAPI() {
 
 // initPhase is the first start of the runtime process, limited to lambda.InitTimeout. When the function fails it, the
 // environment is nevertheless ready: the next invocation starts the runtime again ("suppressed init"; developer guide).
+// initLimit bounds the init phase.
+func (e *environment) initLimit() time.Duration {
+	if e.ahead {
+		return max(aheadInitLimit, e.version.Timeout)
+	}
+	return e.w.initLimit
+}
+
 func (e *environment) initPhase(context.Context) error {
 	began := time.Now()
 	e.out.initStart(began)
-	deadline := began.Add(e.w.initLimit)
+	deadline := began.Add(e.initLimit())
 	failure, err := e.boot(deadline)
 	if err != nil {
 		return err
@@ -204,6 +220,9 @@ func (e *environment) initPhase(context.Context) error {
 	if failure != nil {
 		e.out.initReport(time.Now(), e.initTime, "init", failure)
 		e.initTime = 0
+		if e.ahead {
+			return errInitFailed
+		}
 		return nil
 	}
 	e.out.initDone(time.Now(), e.initTime)

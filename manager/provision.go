@@ -1,0 +1,351 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"berth/lambda"
+)
+
+// ProvisionID names the provisioned concurrency of one version or alias.
+type ProvisionID struct {
+	Account   lambda.AccountID
+	Function  string
+	Qualifier string
+}
+
+// Provision asks for environments that are made ahead of calls and kept. The first manager of the pool's order has them.
+// Calls in them are not admitted by the pool's quota: Config.Limit leaves out what is provisioned of a pool.
+type Provision struct {
+	ID      ProvisionID
+	Pool    lambda.PoolID
+	Changed time.Time // when it was last put: a new one forgets the failures before
+	Targets []ProvisionTarget
+}
+
+// ProvisionTarget is one environment key and how many environments of it are to be kept.
+type ProvisionTarget struct {
+	Key     lambda.EnvironmentKey
+	Version *lambda.Version
+	Count   int
+}
+
+// ProvisionStatus is what there is of a Provision.
+type ProvisionStatus struct {
+	Allocated int  // environments that are initialised, those of an alias's version before included until they are replaced
+	Current   int  // of these, those of the present targets
+	Failed    bool // the last environment that was started failed to initialise; it is tried again, ever less often
+}
+
+// Limits of making environments ahead.
+const (
+	maxAhead   = 16              // starting at the same time for all provisions of one manager: calls need the processors too
+	firstRetry = 1 * time.Second // after a failed start, doubled with each further one
+	lastRetry  = time.Minute
+	roomTries  = 4 // environments ended to make room for one made ahead
+)
+
+// provisions are the environments of this manager that are made ahead.
+type provisions struct {
+	wake chan struct{} // one buffered: look at once
+
+	mu   sync.Mutex
+	byID map[ProvisionID]*provision
+	over []*environment // to be ended now: their last call has ended
+}
+
+// provision is the state of one Provision, guarded by provisions.mu.
+type provision struct {
+	id       ProvisionID
+	changed  time.Time
+	live     map[*environment]bool // true when initialised; not those that are to end
+	failures int                   // failed starts in a row
+	retry    time.Time             // no start before
+}
+
+func newProvisions() *provisions {
+	return &provisions{wake: make(chan struct{}, 1), byID: map[ProvisionID]*provision{}}
+}
+
+func (ps *provisions) poke() {
+	select {
+	case ps.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end has an environment ended that is marked so. It does not wait: the worker's word of it may be under way.
+func (ps *provisions) end(e *environment) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.over = append(ps.over, e)
+	ps.poke()
+}
+
+// ready is told that an environment of p is idle; the first time it has become initialised.
+func (ps *provisions) ready(p *provision, e *environment) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if done, mine := p.live[e]; mine && !done {
+		p.live[e], p.failures = true, 0
+		ps.poke()
+	}
+}
+
+// gone is told that an environment of p has ended. One that was never initialised, and that nobody told to end, failed.
+func (ps *provisions) gone(p *provision, e *environment) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	done, mine := p.live[e]
+	delete(p.live, e)
+	if mine && !done {
+		p.retry = time.Now().Add(min(lastRetry, firstRetry<<min(p.failures, 10)))
+		p.failures++
+	}
+	ps.poke()
+}
+
+// ProvisionStatus reports what there is of a Provision now.
+func (m *Manager) ProvisionStatus(want Provision) ProvisionStatus {
+	ps := m.provisions
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.byID[want.ID]
+	if p == nil {
+		return ProvisionStatus{}
+	}
+	status := ProvisionStatus{Failed: p.failures > 0 && p.changed.Equal(want.Changed)}
+	for e, done := range p.live {
+		if !done {
+			continue
+		}
+		status.Allocated++
+		for _, t := range want.Targets {
+			if e.set.key == t.Key {
+				status.Current++
+			}
+		}
+	}
+	return status
+}
+
+// keepProvisioned makes and ends environments until ctx ends, so that there are as many as Config.Provisions asks for.
+func (m *Manager) keepProvisioned(ctx context.Context) {
+	if m.cfg.Provisions == nil {
+		return
+	}
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		m.reconcile(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.provisions.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+func (m *Manager) reconcile(ctx context.Context) {
+	ps := m.provisions
+	wanted := map[ProvisionID]bool{}
+	for _, want := range m.cfg.Provisions() {
+		if at := m.pool(want.Pool).placeOn(m.cfg.Ring(), m.cfg.ID); !at.member || at.ordinal != 0 {
+			continue
+		}
+		wanted[want.ID] = true
+		m.provide(ctx, ps.of(want), want)
+	}
+	ps.mu.Lock()
+	ended, over := ps.over, []*environment(nil)
+	ps.over = nil
+	for id, p := range ps.byID {
+		if !wanted[id] {
+			over = append(over, p.take(len(p.live), func(*environment) bool { return true })...)
+			delete(ps.byID, id)
+		}
+	}
+	ps.mu.Unlock()
+	m.retire(ctx, over)
+	for _, e := range ended {
+		m.ending.Go(func() { m.end(ctx, e) })
+	}
+}
+
+// of returns the state of a Provision; a new or changed one has no failures.
+func (ps *provisions) of(want Provision) *provision {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.byID[want.ID]
+	if p == nil {
+		p = &provision{id: want.ID, live: map[*environment]bool{}}
+		ps.byID[want.ID] = p
+	}
+	if !p.changed.Equal(want.Changed) {
+		p.changed, p.failures, p.retry = want.Changed, 0, time.Time{}
+	}
+	return p
+}
+
+// provide brings one provision nearer to what is wanted: ends what is over, and starts what is missing.
+func (m *Manager) provide(ctx context.Context, p *provision, want Provision) {
+	over, missing := m.provisions.plan(p, want)
+	m.retire(ctx, over)
+	for _, t := range missing {
+		for range t.Count {
+			if ctx.Err() != nil || !m.provisions.mayStart(p) {
+				return
+			}
+			if !m.startAhead(ctx, p, t) {
+				// No room. What is left of an alias's version before must not keep its successor out.
+				m.retire(ctx, m.provisions.takeOld(p, want))
+				return
+			}
+		}
+	}
+}
+
+// plan finds what is over and what is missing. Environments of other keys than the wanted ones (an alias has moved) are
+// kept until as many new ones are initialised, one for one.
+func (ps *provisions) plan(p *provision, want Provision) (over []*environment, missing []ProvisionTarget) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ready, total := 0, 0
+	for _, t := range want.Targets {
+		have := 0
+		for e, done := range p.live {
+			if e.set.key == t.Key {
+				have++
+				if done {
+					ready++
+				}
+			}
+		}
+		total += t.Count
+		if have > t.Count {
+			over = append(over, p.take(have-t.Count, func(e *environment) bool { return e.set.key == t.Key })...)
+		} else if have < t.Count {
+			t.Count -= have
+			missing = append(missing, t)
+		}
+	}
+	old := 0
+	for e := range p.live {
+		if !want.has(e.set.key) {
+			old++
+		}
+	}
+	if surplus := old - max(0, total-ready); surplus > 0 {
+		over = append(over, p.take(surplus, func(e *environment) bool { return !want.has(e.set.key) })...)
+	}
+	return over, missing
+}
+
+func (w Provision) has(key lambda.EnvironmentKey) bool {
+	for _, t := range w.Targets {
+		if t.Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// take removes up to n environments from p, those first that are not initialised. ps.mu is held.
+func (p *provision) take(n int, which func(*environment) bool) (taken []*environment) {
+	for _, initialised := range []bool{false, true} {
+		for e, done := range p.live {
+			if len(taken) < n && done == initialised && which(e) {
+				taken = append(taken, e)
+				delete(p.live, e)
+			}
+		}
+	}
+	return taken
+}
+
+// takeOld removes one environment of a key that is no longer wanted.
+func (ps *provisions) takeOld(p *provision, want Provision) []*environment {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return p.take(1, func(e *environment) bool { return !want.has(e.set.key) })
+}
+
+// mayStart reports whether one more environment may be started for p now: after a failure one at a time, at its time.
+func (ps *provisions) mayStart(p *provision) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	starting, mine := 0, 0
+	for _, other := range ps.byID {
+		for _, done := range other.live {
+			if !done {
+				starting++
+				if other == p {
+					mine++
+				}
+			}
+		}
+	}
+	if p.failures > 0 && (mine > 0 || time.Now().Before(p.retry)) {
+		return false
+	}
+	return starting < maxAhead
+}
+
+// startAhead starts one environment; false when no worker has room, also after idle ones have been ended.
+func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarget) bool {
+	for range roomTries {
+		id, w, found := m.drawWorker(t.Version)
+		if found {
+			err := m.startAheadOn(ctx, p, t, id, w)
+			if err == nil {
+				return true
+			}
+			if !errors.Is(err, lambda.ErrNoCapacity) {
+				m.cfg.Log.Warn("an environment could not be provisioned", "account", p.id.Account, "function", p.id.Function,
+					"qualifier", p.id.Qualifier, "error", err)
+				return true // it counts as failed, and is tried again later
+			}
+		}
+		if !m.makeRoom(ctx) {
+			return false
+		}
+	}
+	return false
+}
+
+// startAheadOn registers the environment before the worker knows of it, as startOn does.
+func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
+	e := &environment{
+		id: lambda.EnvironmentID(uuid.NewString()), worker: id, state: starting, provision: p,
+		bytes: int64(t.Version.MemoryMB) << 20, began: time.Now(),
+	}
+	m.register(t.Key, e)
+	m.provisions.mu.Lock()
+	p.live[e] = false
+	m.provisions.mu.Unlock()
+	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: t.Key, Version: t.Version, Ahead: true})
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, lambda.ErrNoCapacity) {
+		m.provisions.mu.Lock()
+		delete(p.live, e) // not a failure of the function
+		m.provisions.mu.Unlock()
+	}
+	m.forget(e)
+	return err
+}
+
+// retire ends environments that are over: idle and starting ones now, running ones when their call has ended.
+func (m *Manager) retire(ctx context.Context, over []*environment) {
+	for _, e := range over {
+		if e.set.retire(e) {
+			m.ending.Go(func() { m.end(ctx, e) })
+		}
+	}
+}
