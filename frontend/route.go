@@ -30,6 +30,9 @@ type route struct {
 func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireRequest) (lambda.Reservation, error) {
 	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
 	useful := r.Useful(limit)
+	if r.Len() == 0 {
+		return lambda.Reservation{}, lambda.Errorf(lambda.ServiceFailure, "No manager is alive.")
+	}
 	if useful == 0 {
 		return lambda.Reservation{}, throttled(p.id)
 	}
