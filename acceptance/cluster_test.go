@@ -314,6 +314,9 @@ func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
 	return nil
 }
 
+// Prepare completes the role for the wire.
+func (w *worker) Prepare(context.Context, *lambda.Version) error { return nil }
+
 func (w *worker) Invoke(_ context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
 	w.mu.Lock()
 	e := w.live[r.Environment]
@@ -415,16 +418,15 @@ func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 	return answer, err
 }
 
-// Load, EnvironmentIdle and EnvironmentGone complete the role for the wire.
-func (m *tapped) Load(ctx context.Context, id lambda.PoolID) lambda.Load { return m.m.Load(ctx, id) }
-func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID)                { m.m.EnvironmentIdle(id) }
-func (m *tapped) EnvironmentGone(id lambda.EnvironmentID)                { m.m.EnvironmentGone(id) }
+// EnvironmentIdle and EnvironmentGone complete the role for the wire.
+func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID) { m.m.EnvironmentIdle(id) }
+func (m *tapped) EnvironmentGone(id lambda.EnvironmentID) { m.m.EnvironmentGone(id) }
 
 // edgeIdle is the worker's word, by the way that the cluster is wired.
 func (m *tapped) edgeIdle(id lambda.EnvironmentID) {
 	if m.edge == nil {
 		m.m.EnvironmentIdle(id)
-	} else if err := m.edge.EnvironmentIdle(context.Background(), id); err != nil && m.alive() {
+	} else if err := m.edge.Notify(context.Background(), []wire.Notice{{Environment: id}}); err != nil && m.alive() {
 		m.c.t.Errorf("telling %s that an environment is idle: %v", m.id, err)
 	}
 }

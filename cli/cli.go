@@ -44,6 +44,15 @@ type ServeOptions struct {
 	MemoryBytes    int64 // for all environments together; 0 leaves it to the server
 	Log            *slog.Logger
 	Ready          func(url string) // "http://127.0.0.1:9000"
+
+	// For a process that is one of several.
+	Roles                  []string // empty: all
+	Engine                 string   // nats://host:port
+	ListenInternal         string
+	TokenFile              string
+	ID                     string
+	PoolQuota              int
+	TLSCert, TLSKey, TLSCA string
 }
 
 // Run runs one command and returns the process's exit code. When ctx ends the command stops in good order.

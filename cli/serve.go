@@ -15,6 +15,12 @@ import (
 // defaultAddr is where a server listens unless told otherwise: this machine only.
 const defaultAddr = "127.0.0.1:9000"
 
+// Defaults of a process that is one of several.
+const (
+	defaultInternal = "127.0.0.1:0"
+	defaultQuota    = 100 // most functions then live on one manager, where each idle environment is found at once
+)
+
 // maxMemory bounds --memory, in MB: a petabyte.
 const maxMemory = 1 << 30
 
@@ -27,10 +33,28 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Start a server: all of Berth in this process, until Ctrl-C.
 
 It prints "berth ready on URL" when it takes calls. Its first start makes an account and an access key; they are kept
-in the data directory, where only its owner can read them, and "berth env" prints them for AWS clients.`,
+in the data directory, where only its owner can read them, and "berth env" prints them for AWS clients.
+
+Several processes, on one machine or many, make one server when each runs some of the roles:
+
+  frontend   the public API; any number of them
+  manager    decides which environment runs a call, and holds the limits
+  worker     runs functions (as root); their logs stay on its disk
+  engine     keeps what all share; the others find it by --engine
+
+Each process has a data directory of its own. The process with the engine makes a secret, DIR/cluster-token: copy it to
+the others (mode 0600). They find one another through the engine. An existing NATS server with JetStream can take the
+engine's place; its authorization token is the secret then. Give --tls-cert, --tls-key and --tls-ca to every process
+when they are on different machines.`,
 		Example: `  berth serve
   berth serve --addr 127.0.0.1:0 --data /tmp/try   # any free port, throwaway data
-  berth serve --dev-credentials                    # accept every signature (loopback only)`,
+  berth serve --dev-credentials                    # accept every signature (loopback only)
+
+  berth serve --role engine --engine nats://127.0.0.1:4222 --data /var/lib/berth/engine
+  T="--engine nats://127.0.0.1:4222 --cluster-token-file /var/lib/berth/engine/cluster-token"
+  berth serve --role manager  $T --data /var/lib/berth/manager
+  berth serve --role worker   $T --data /var/lib/berth/worker
+  berth serve --role frontend $T --data /var/lib/berth/frontend --addr 127.0.0.1:9000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLog(a.Stderr, level, format)
@@ -43,6 +67,9 @@ in the data directory, where only its owner can read them, and "berth env" print
 			}
 			if memory < 0 || memory > maxMemory {
 				return usagef("--memory %d is not a number of MB from 0 to %d", memory, int64(maxMemory))
+			}
+			if options.PoolQuota < 1 {
+				return usagef("--pool-quota %d is not a number above 0", options.PoolQuota)
 			}
 			options.Log, options.MemoryBytes = log, memory<<20
 			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
@@ -60,6 +87,15 @@ in the data directory, where only its owner can read them, and "berth env" print
 	flags.StringVar(&options.Region, "region", defaultRegion, "the region that names (ARNs) show")
 	flags.BoolVar(&options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
 	flags.Int64Var(&memory, "memory", 0, "MB that functions together may use (default: 80 % of the machine's)")
+	flags.StringSliceVar(&options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine (default: all of it)")
+	flags.StringVar(&options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found")
+	flags.StringVar(&options.ListenInternal, "listen-internal", defaultInternal, "address for calls of other processes; they are told it")
+	flags.StringVar(&options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")
+	flags.StringVar(&options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
+	flags.IntVar(&options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used; the same for all")
+	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
+	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
+	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
 	return cmd

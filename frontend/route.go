@@ -30,6 +30,9 @@ type route struct {
 func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireRequest, provisioned bool) (lambda.Reservation, error) {
 	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
 	useful := r.Useful(limit)
+	if r.Len() == 0 {
+		return lambda.Reservation{}, lambda.Errorf(lambda.ServiceFailure, "No manager is alive.")
+	}
 	if provisioned && useful != 1 { // with one useful manager the search below asks nobody else
 		if answer, err := (&route{f: f, p: p, req: req}).askAhead(ctx, r); err != nil || answer.Verdict == lambda.Granted {
 			return answer.Reservation, err

@@ -24,6 +24,7 @@ import (
 	"berth/sandbox"
 	"berth/sandbox/guard"
 	"berth/sandbox/namespace"
+	"berth/store"
 	"berth/store/jetstream"
 	"berth/worker"
 )
@@ -37,6 +38,15 @@ type Config struct {
 	MemoryBytes    int64 // for environments together; 0 is 80 % of the machine's
 	Log            *slog.Logger
 	Ready          func(url string) // called once, when calls are taken
+
+	// What follows is for a process that is one of several.
+	Roles          Roles
+	Engine         string   // nats://host:port: where the engine listens, or is found; "" for a process alone
+	ListenInternal string   // host:port for calls of other processes' roles; port 0 takes a free one
+	TokenFile      string   // the cluster's secret; "" is cluster-token in the data directory
+	ID             string   // of this process among those with the same role; "" takes a random one
+	PoolQuota      int      // executions of one pool that a manager runs before the next one is used
+	TLS            TLSFiles // for connections between processes
 }
 
 // Time limits of the HTTP server. Writing has none: an answer may take as long as a function (15 minutes).
@@ -50,10 +60,14 @@ const (
 	drainLimit = 10 * time.Second
 )
 
-// Run runs all roles in this process until ctx ends or a role fails, and returns when everything has stopped.
+// Run runs this process's roles until ctx ends or a role fails, and returns when everything has stopped.
 func Run(ctx context.Context, cfg Config) (err error) {
 	if err := checkAddress(cfg); err != nil {
 		return err
+	}
+	start := startAlone
+	if !cfg.alone() {
+		start = startMember
 	}
 	l := newLifecycle(cfg.Log)
 	defer func() { err = errors.Join(err, l.stop()) }()
@@ -63,8 +77,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	return l.wait(ctx)
 }
 
-// start brings everything up, in the order in which it depends on one another.
-func start(ctx context.Context, cfg Config, l *lifecycle) error {
+// startAlone brings up all roles, wired directly, in the order in which they depend on one another.
+func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	data, err := openDataDir(cfg.DataDir)
@@ -106,16 +120,19 @@ func start(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
-	server, err := newServer(cfg, engine.Blobs(), cat, logStore, set, roles)
+	server, err := newServer(cfg, serverParts{
+		blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker,
+		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
+	})
 	if err != nil {
 		return err
 	}
 	l.run("api", server.api.Run)
 	url := "http://" + listener.Addr().String()
-	if err := writeClientFile(cfg, data, url, key, set); err != nil {
+	if err := writeClientFile(cfg, data, url, key, runtimeNames(set)); err != nil {
 		return err
 	}
-	serveHTTP(l, listener, server, cfg.Log)
+	serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }
@@ -129,25 +146,10 @@ type roles struct {
 }
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
-	driver, err := newDriver(ctx, cfg, l, data)
-	if err != nil {
-		return nil, err
-	}
-	cache, err := code.NewCache(code.CacheConfig{Dir: data.join("code"), Blobs: engine.Blobs(), Log: cfg.Log})
-	if err != nil {
-		return nil, err
-	}
-	memory := cfg.MemoryBytes
-	if memory == 0 {
-		if memory, err = memoryForFunctions(); err != nil {
-			return nil, err
-		}
-	}
 	single := newSingle(cat)
-	w, err := worker.New(worker.Config{
-		ID: single.workerID, Driver: driver, Runtimes: set, Code: cache, Logs: logStore, MemoryBytes: memory, Log: cfg.Log,
-		Owners:      func(lambda.ManagerID) worker.Owner { return single.manager },
-		Credentials: placeholderCredentials,
+	w, err := newWorker(ctx, cfg, l, data, workerParts{
+		id: single.workerID, blobs: engine.Blobs(), logs: logStore, runtimes: set,
+		owners: func(lambda.ManagerID) worker.Owner { return single.manager },
 	})
 	if err != nil {
 		return nil, err
@@ -165,6 +167,36 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
 	return &roles{frontend: f, worker: w, provisioned: provisionState(single.manager, set)}, nil
+}
+
+// workerParts is what a worker gets from its process.
+type workerParts struct {
+	id       lambda.WorkerID
+	blobs    store.Blobs
+	logs     *logs.Store
+	runtimes *runtimes.Set
+	owners   func(lambda.ManagerID) worker.Owner
+}
+
+func newWorker(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, p workerParts) (*worker.Worker, error) {
+	driver, err := newDriver(ctx, cfg, l, data)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := code.NewCache(code.CacheConfig{Dir: data.join("code"), Blobs: p.blobs, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	memory := cfg.MemoryBytes
+	if memory == 0 {
+		if memory, err = memoryForFunctions(); err != nil {
+			return nil, err
+		}
+	}
+	return worker.New(worker.Config{
+		ID: p.id, Driver: driver, Runtimes: p.runtimes, Code: cache, Logs: p.logs, MemoryBytes: memory, Log: cfg.Log,
+		Owners: p.owners, Credentials: placeholderCredentials,
+	})
 }
 
 // newDriver opens the sandbox driver and removes what a killed server left.
@@ -194,7 +226,7 @@ func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, er
 }
 
 // serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end.
-func serveHTTP(l *lifecycle, listener net.Listener, handler http.Handler, log *slog.Logger) {
+func serveHTTP(l *lifecycle, name string, listener net.Listener, handler http.Handler, readLimit time.Duration, log *slog.Logger) {
 	s := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderLimit,
@@ -210,7 +242,7 @@ func serveHTTP(l *lifecycle, listener net.Listener, handler http.Handler, log *s
 			l.fail(fmt.Errorf("serving HTTP: %w", err))
 		}
 	}()
-	l.onStop("http", func(ctx context.Context) error {
+	l.onStop(name, func(ctx context.Context) error {
 		defer func() { <-done }()
 		ctx, cancel := context.WithTimeout(ctx, drainLimit)
 		defer cancel()

@@ -13,7 +13,6 @@ import (
 	"berth/code"
 	"berth/lambda"
 	"berth/logs"
-	"berth/runtimes"
 	"berth/store"
 )
 
@@ -24,14 +23,24 @@ type server struct {
 	authenticate func(*http.Request, []byte) (lambda.AccountID, error)
 }
 
-func newServer(cfg Config, blobs store.Blobs, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set, r *roles) (*server, error) {
-	authenticate := authenticator(cfg, cat)
+// serverParts is what the HTTP face gets from its process.
+type serverParts struct {
+	blobs          store.Blobs
+	catalog        *catalog.Catalog
+	logs           *logs.Store // nil where the logs are on other machines
+	invoker        apiserver.Invoker
+	preparer       apiserver.Preparer
+	runtimeVersion func(name string) (lambda.RuntimeVersionID, error)
+}
+
+func newServer(cfg Config, p serverParts) (*server, error) {
+	authenticate := authenticator(cfg, p.catalog)
 	api, err := apiserver.New(apiserver.Config{
-		Catalog: cat, Blobs: blobs, Invoker: r.frontend, Preparer: r.worker,
+		Catalog: p.catalog, Blobs: p.blobs, Invoker: p.invoker, Preparer: p.preparer,
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
 		Provisioned: r.provisioned,
 		RuntimeVersion: func(name string) lambda.RuntimeVersionID {
-			version, err := runtimeVersion(set, name)
+			version, err := p.runtimeVersion(name)
 			if err != nil {
 				return ""
 			}
@@ -41,7 +50,7 @@ func newServer(cfg Config, blobs store.Blobs, cat *catalog.Catalog, logStore *lo
 	if err != nil {
 		return nil, err
 	}
-	return &server{api: api, logs: &logs.API{Store: logStore, Region: cfg.Region, Log: cfg.Log}, authenticate: authenticate}, nil
+	return &server{api: api, logs: &logs.API{Store: p.logs, Region: cfg.Region, Log: cfg.Log}, authenticate: authenticate}, nil
 }
 
 // authenticator returns who may call: holders of a known key, or everybody in development mode.
@@ -75,6 +84,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var refused *lambda.Error
 	if errors.As(err, &refused) {
 		s.logs.Refuse(w, refused)
+		return
+	}
+	if s.logs.Store == nil {
+		s.logs.Refuse(w, lambda.Errorf(lambda.ServiceFailure, "Functions' logs are on the disks of the workers that ran them, and this server is none."))
 		return
 	}
 	s.logs.Serve(w, r, account, body)

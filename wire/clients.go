@@ -8,11 +8,16 @@ import (
 	"berth/lambda"
 )
 
-// The time limits of calls that have none of their own.
+// The time limits of calls. A limit that runs out makes the other role unreachable, so each is longer than what the role
+// may take itself.
 const (
-	acquireLimit = 2 * time.Second // includes a manager's own call of a worker
-	controlLimit = 5 * time.Second
-	loadLimit    = 100 * time.Millisecond
+	reuseLimit   = 500 * time.Millisecond // asking for an existing environment never waits for anything
+	acquireLimit = 10 * time.Second       // includes a manager's waiting for room and its calls of a worker
+	startLimit   = 2 * time.Second
+	endLimit     = 15 * time.Second // killing and taking apart a sandbox
+	controlLimit = 2 * time.Second
+	pingLimit    = 200 * time.Millisecond
+	invokeLimit  = 20 * time.Minute // the longest function time limit, an init phase, and the way
 )
 
 // Manager is a manager in another process, as frontends use it.
@@ -26,34 +31,39 @@ func NewManager(c *Client, addr string) *Manager { return &Manager{c, addr} }
 
 // Acquire asks for an environment. Error: lambda.ErrUnreachable.
 func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, acquireLimit)
+	limit := acquireLimit
+	if req.ReuseOnly {
+		limit = reuseLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	out, _, err := call[lambda.Answer](ctx, m.client, m.addr, "manager/acquire", req, nil)
 	return out, err
 }
 
-// Load reports the manager's share of a pool. Error: lambda.ErrUnreachable.
-func (m *Manager) Load(ctx context.Context, pool lambda.PoolID) (lambda.Load, error) {
-	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+// Ping reports whether the manager answers, within 200 ms.
+func (m *Manager) Ping(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
 	defer cancel()
-	out, _, err := call[lambda.Load](ctx, m.client, m.addr, "manager/load", pool, nil)
-	return out, err
+	_, _, err := call[struct{}](ctx, m.client, m.addr, "manager/ping", struct{}{}, nil)
+	return err == nil
 }
 
-// EnvironmentIdle tells the manager that an environment can take another invocation.
-func (m *Manager) EnvironmentIdle(ctx context.Context, id lambda.EnvironmentID) error {
-	return m.tell(ctx, "manager/idle", id)
+// Notice is a worker's word to a manager on one environment: it can take another invocation, or it has ended.
+type Notice struct {
+	Environment lambda.EnvironmentID `json:"e"`
+	Gone        bool                 `json:"gone,omitempty"`
 }
 
-// EnvironmentGone tells the manager that an environment has ended.
-func (m *Manager) EnvironmentGone(ctx context.Context, id lambda.EnvironmentID) error {
-	return m.tell(ctx, "manager/gone", id)
-}
+// maxNotices bounds one call of Notify.
+const maxNotices = 1000
 
-func (m *Manager) tell(ctx context.Context, operation string, id lambda.EnvironmentID) error {
+// Notify tells the manager what became of environments, in order. Error: lambda.ErrUnreachable, and then it may have been
+// heard or not.
+func (m *Manager) Notify(ctx context.Context, notices []Notice) error {
 	ctx, cancel := context.WithTimeout(ctx, controlLimit)
 	defer cancel()
-	_, _, err := call[struct{}](ctx, m.client, m.addr, operation, id, nil)
+	_, _, err := call[struct{}](ctx, m.client, m.addr, "manager/notify", notices, nil)
 	return err
 }
 
@@ -68,9 +78,16 @@ func NewWorker(c *Client, addr string) *Worker { return &Worker{c, addr} }
 
 // Start asks for a new environment. Errors: lambda.ErrNoCapacity, lambda.ErrUnreachable.
 func (w *Worker) Start(ctx context.Context, req lambda.StartRequest) error {
-	ctx, cancel := context.WithTimeout(ctx, acquireLimit)
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	_, _, err := call[struct{}](ctx, w.client, w.addr, "worker/start", req, nil)
+	return err
+}
+
+// Prepare makes sure that a version can start there. It has no time limit but the caller's. Errors: those of the version,
+// as a *lambda.Error; lambda.ErrUnreachable.
+func (w *Worker) Prepare(ctx context.Context, v *lambda.Version) error {
+	_, _, err := call[struct{}](ctx, w.client, w.addr, "worker/prepare", v, nil)
 	return err
 }
 
@@ -84,7 +101,7 @@ func (w *Worker) Release(ctx context.Context, id lambda.EnvironmentID) {
 
 // End ends an environment. Error: lambda.ErrUnreachable.
 func (w *Worker) End(ctx context.Context, id lambda.EnvironmentID) error {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
+	ctx, cancel := context.WithTimeout(ctx, endLimit)
 	defer cancel()
 	_, _, err := call[struct{}](ctx, w.client, w.addr, "worker/end", id, nil)
 	return err
@@ -103,14 +120,24 @@ type outcomeMeta struct {
 
 // Invoke runs an invocation. Errors: lambda.ErrUnknownEnvironment when nothing has run, also when the worker was not
 // reached at all; ServiceFailure when the worker was lost during the call.
+//
+// As with a worker in the same process, ctx is looked at before the call only: an invocation runs on to its end although its
+// caller has left. Its reservation is given back when ctx has ended already.
 func (w *Worker) Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
+	left := ctx.Err()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), invokeLimit)
+	defer cancel()
+	if left != nil {
+		w.Release(ctx, r.Environment)
+		return nil, left
+	}
 	meta := invokeMeta{r, *inv}
 	meta.Invocation.Payload = nil
 	out, raw, err := call[outcomeMeta](ctx, w.client, w.addr, "worker/invoke", meta, inv.Payload)
 	switch {
 	case errors.Is(err, errUnsent):
 		return nil, lambda.ErrUnknownEnvironment
-	case errors.Is(err, lambda.ErrUnreachable) && ctx.Err() == nil:
+	case errors.Is(err, lambda.ErrUnreachable):
 		return nil, lambda.Errorf(lambda.ServiceFailure, "the worker that ran the call was lost; whether the function finished is not known")
 	case err != nil:
 		return nil, err

@@ -3,7 +3,10 @@ package wire
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
 
 	"berth/lambda"
 )
@@ -11,7 +14,6 @@ import (
 // ManagerRole is what a manager serves.
 type ManagerRole interface {
 	Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error)
-	Load(ctx context.Context, pool lambda.PoolID) lambda.Load
 	EnvironmentIdle(id lambda.EnvironmentID)
 	EnvironmentGone(id lambda.EnvironmentID)
 }
@@ -21,6 +23,7 @@ type WorkerRole interface {
 	Start(ctx context.Context, req lambda.StartRequest) error
 	Release(ctx context.Context, id lambda.EnvironmentID)
 	End(ctx context.Context, id lambda.EnvironmentID) error
+	Prepare(ctx context.Context, v *lambda.Version) error
 	Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error)
 }
 
@@ -44,27 +47,43 @@ func NewHandler(token string, m ManagerRole, w WorkerRole) http.Handler {
 	})
 }
 
+var errNoVersion = errors.New("the request needs a version")
+
 func serveManager(mux *http.ServeMux, m ManagerRole) {
 	handle(mux, "manager/acquire", func(ctx context.Context, in lambda.AcquireRequest, _ []byte) (lambda.Answer, []byte, error) {
+		if in.Version == nil {
+			return lambda.Answer{}, nil, errNoVersion
+		}
 		out, err := m.Acquire(ctx, in)
 		return out, nil, err
 	})
-	handle(mux, "manager/load", func(ctx context.Context, in lambda.PoolID, _ []byte) (lambda.Load, []byte, error) {
-		return m.Load(ctx, in), nil, nil
-	})
-	handle(mux, "manager/idle", func(_ context.Context, in lambda.EnvironmentID, _ []byte) (struct{}, []byte, error) {
-		m.EnvironmentIdle(in)
+	handle(mux, "manager/ping", func(context.Context, struct{}, []byte) (struct{}, []byte, error) {
 		return struct{}{}, nil, nil
 	})
-	handle(mux, "manager/gone", func(_ context.Context, in lambda.EnvironmentID, _ []byte) (struct{}, []byte, error) {
-		m.EnvironmentGone(in)
+	handle(mux, "manager/notify", func(_ context.Context, in []Notice, _ []byte) (struct{}, []byte, error) {
+		if len(in) > maxNotices {
+			return struct{}{}, nil, fmt.Errorf("%d notices in one call, the limit is %d", len(in), maxNotices)
+		}
+		for _, n := range in {
+			if n.Gone {
+				m.EnvironmentGone(n.Environment)
+			} else {
+				m.EnvironmentIdle(n.Environment)
+			}
+		}
 		return struct{}{}, nil, nil
 	})
 }
 
 func serveWorker(mux *http.ServeMux, w WorkerRole) {
 	handle(mux, "worker/start", func(ctx context.Context, in lambda.StartRequest, _ []byte) (struct{}, []byte, error) {
+		if in.Version == nil {
+			return struct{}{}, nil, errNoVersion
+		}
 		return struct{}{}, nil, w.Start(ctx, in)
+	})
+	handle(mux, "worker/prepare", func(ctx context.Context, in lambda.Version, _ []byte) (struct{}, []byte, error) {
+		return struct{}{}, nil, w.Prepare(ctx, &in)
 	})
 	handle(mux, "worker/release", func(ctx context.Context, in lambda.EnvironmentID, _ []byte) (struct{}, []byte, error) {
 		w.Release(ctx, in)
@@ -89,11 +108,13 @@ func serveWorker(mux *http.ServeMux, w WorkerRole) {
 	})
 }
 
+var contentType = []string{"application/octet-stream"}
+
 // handle routes one operation to f.
 func handle[In, Out any](mux *http.ServeMux, operation string, f func(context.Context, In, []byte) (Out, []byte, error)) {
 	mux.HandleFunc("POST "+prefix+operation, func(rw http.ResponseWriter, r *http.Request) {
 		var in In
-		raw, err := readEnvelope(http.MaxBytesReader(rw, r.Body, 4+maxMeta+maxRaw), &in)
+		raw, err := readEnvelope(r.Body, r.ContentLength, &in)
 		if err != nil {
 			http.Error(rw, err.Error(), http.StatusBadRequest)
 			return
@@ -108,8 +129,12 @@ func handle[In, Out any](mux *http.ServeMux, operation string, f func(context.Co
 			http.Error(rw, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		rw.Header().Set("Content-Type", "application/octet-stream")
-		rw.Write(head)
-		rw.Write(raw)
+		header := rw.Header()
+		header["Content-Type"] = contentType
+		header["Content-Length"] = []string{strconv.Itoa(len(head) + len(raw))}
+		rw.Write(head) // an error means that the caller left
+		if len(raw) > 0 {
+			rw.Write(raw)
+		}
 	})
 }

@@ -28,12 +28,14 @@ import (
 
 // Limits of an envelope, in bytes.
 const (
-	maxMeta = 1 << 20
-	maxRaw  = lambda.MaxPayload + lambda.LogTail
+	headSize = 4
+	maxMeta  = 1 << 20
+	maxRaw   = lambda.MaxPayload + lambda.LogTail
 )
 
 const (
 	prefix      = "/internal/"
+	joinBelow   = 64 << 10 // bytes of payload that are copied behind the document: sending two parts costs a buffer of 32 KiB
 	dialLimit   = 500 * time.Millisecond
 	idleLimit   = time.Minute
 	idlePerHost = 512
@@ -93,15 +95,20 @@ func appendEnvelope(buf []byte, meta any) ([]byte, error) {
 	return append(buf, document...), nil
 }
 
-// readEnvelope reads a whole envelope and decodes its document into meta.
-func readEnvelope(r io.Reader, meta any) (raw []byte, err error) {
-	var head [4]byte
+// readEnvelope reads a whole envelope of size bytes and decodes its document into meta.
+func readEnvelope(r io.Reader, size int64, meta any) (raw []byte, err error) {
+	if size < headSize || size > headSize+maxMeta+maxRaw {
+		return nil, fmt.Errorf("an envelope of %d bytes: expected %d to %d", size, headSize, headSize+maxMeta+maxRaw)
+	}
+	var head [headSize]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, fmt.Errorf("reading an envelope: %w", err)
 	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n > maxMeta {
-		return nil, fmt.Errorf("an envelope's document has %d bytes, the limit is %d", n, maxMeta)
+	n := int64(binary.BigEndian.Uint32(head[:]))
+	rest := size - headSize - n
+	if n > maxMeta || rest < 0 || rest > maxRaw {
+		return nil, fmt.Errorf("an envelope of %d bytes has a document of %d: the limits are %d for the document and %d for the payload",
+			size, n, maxMeta, maxRaw)
 	}
 	document := make([]byte, n)
 	if _, err := io.ReadFull(r, document); err != nil {
@@ -110,21 +117,21 @@ func readEnvelope(r io.Reader, meta any) (raw []byte, err error) {
 	if err := json.Unmarshal(document, meta); err != nil {
 		return nil, fmt.Errorf("decoding an envelope's document: %w", err)
 	}
-	raw, err = io.ReadAll(io.LimitReader(r, maxRaw+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading an envelope's payload: %w", err)
+	if rest == 0 {
+		return nil, nil
 	}
-	if len(raw) > maxRaw {
-		return nil, fmt.Errorf("an envelope's payload has more than %d bytes", maxRaw)
+	raw = make([]byte, rest)
+	if _, err := io.ReadFull(r, raw); err != nil {
+		return nil, fmt.Errorf("reading an envelope's payload: %w", err)
 	}
 	return raw, nil
 }
 
 // Client calls the roles of other processes. One is shared by all edges of a process.
 type Client struct {
-	http   *http.Client
-	token  string
-	scheme string
+	http          *http.Client
+	authorization []string // the header's value
+	scheme        string
 }
 
 // NewClient makes a client that shows the cluster's token. With a TLS configuration in transport it speaks https.
@@ -140,7 +147,12 @@ func NewClient(token string, transport *http.Transport) *Client {
 	transport.MaxIdleConnsPerHost = idlePerHost
 	transport.IdleConnTimeout = idleLimit
 	transport.DisableCompression = true
-	return &Client{http: &http.Client{Transport: transport}, token: token, scheme: scheme}
+	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // nobody else gets the token
+	return &Client{
+		http:          &http.Client{Transport: transport, CheckRedirect: refuse},
+		authorization: []string{"Bearer " + token},
+		scheme:        scheme,
+	}
 }
 
 // Close closes idle connections.
@@ -161,13 +173,22 @@ func call[Out any](ctx context.Context, c *Client, addr, operation string, in an
 	if err != nil {
 		return out, nil, err
 	}
-	body := io.MultiReader(bytes.NewReader(head), bytes.NewReader(raw))
+	if len(raw) > maxRaw {
+		return out, nil, fmt.Errorf("a payload of %d bytes is too large for the wire (limit %d)", len(raw), maxRaw)
+	}
+	size := int64(len(head) + len(raw))
+	var body io.Reader
+	if len(raw) <= joinBelow {
+		body = bytes.NewReader(append(head, raw...))
+	} else {
+		body = io.MultiReader(bytes.NewReader(head), bytes.NewReader(raw))
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.scheme+"://"+addr+prefix+operation, body)
 	if err != nil {
 		return out, nil, err
 	}
-	req.ContentLength = int64(len(head) + len(raw))
-	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.ContentLength = size
+	req.Header = http.Header{"Authorization": c.authorization}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return out, nil, unreachable(err)
@@ -178,7 +199,7 @@ func call[Out any](ctx context.Context, c *Client, addr, operation string, in an
 		return out, nil, fmt.Errorf("%s at %s answered %s: %s", operation, addr, res.Status, bytes.TrimSpace(message))
 	}
 	var a answer[Out]
-	outRaw, err = readEnvelope(res.Body, &a)
+	outRaw, err = readEnvelope(res.Body, res.ContentLength, &a)
 	if err != nil {
 		return out, nil, unreachable(err)
 	}

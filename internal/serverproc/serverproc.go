@@ -37,6 +37,8 @@ type Config struct {
 	Addr    string    // "" is a free port on 127.0.0.1
 	Args    []string  // more flags of `berth serve`
 	Log     io.Writer // gets the server's standard error; may be nil
+	// NoAPI: the process has no public API (--role without frontend), so it writes no client file.
+	NoAPI bool
 }
 
 // Server is a running server process.
@@ -76,6 +78,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	select {
 	case s.URL = <-ready:
 		s.StartTook = time.Since(started)
+		if cfg.NoAPI {
+			return s, nil
+		}
 		if s.Client, err = clientfile.Load(cfg.DataDir); err != nil {
 			s.Kill()
 			return nil, fmt.Errorf("the server is ready but its client file is not: %w", err)

@@ -157,8 +157,11 @@ func (b *blobs) heads(ctx context.Context, each func(lambda.CodeDigest, *head, t
 	return nil
 }
 
+// othersUpload is how long an upload of another process may take; it may go on while the engine restarts.
+const othersUpload = time.Hour
+
 // sweep removes chunks that no head names, left by uploads that a crash ended. This engine's own uploads are not looked at,
-// and the directory is no other's.
+// and those of other processes, if there can be any, only when they are old.
 func (b *blobs) sweep(ctx context.Context) {
 	removed, err := b.sweepOnce(ctx)
 	switch {
@@ -193,6 +196,14 @@ func (b *blobs) sweepOnce(ctx context.Context) (removed int, err error) {
 		return 0, err
 	}
 	for id := range orphans {
+		if b.engine.config.Listen != "" {
+			m, err := b.engine.lastMessage(ctx, b.stream, chunkSubject+id+".*")
+			if errors.Is(err, store.ErrNotFound) || err == nil && time.Since(m.Time) < othersUpload {
+				continue
+			} else if err != nil {
+				return removed, err
+			}
+		}
 		if err := b.purge(ctx, chunkSubject+id+".*"); err != nil {
 			return removed, err
 		}

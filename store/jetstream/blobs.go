@@ -147,7 +147,7 @@ func (u *upload) chunks(ctx context.Context, r io.Reader, digest func() lambda.C
 // send publishes a chunk when the window has room, and takes its acknowledgement on a goroutine.
 func (u *upload) send(ctx context.Context, buffer *[chunkSize]byte, n int) error {
 	b := u.blobs
-	if err := b.engine.dir.room(n); err != nil {
+	if err := b.engine.room(n); err != nil {
 		b.buffers.Put(buffer)
 		return err
 	}

@@ -95,7 +95,7 @@ func (c *catalog) Apply(ctx context.Context, ops ...store.Op) (store.Revision, e
 	for _, op := range ops {
 		size += len(op.Value) + messageOverhead
 	}
-	if err := c.engine.dir.room(size); err != nil {
+	if err := c.engine.room(size); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
@@ -162,7 +162,7 @@ func (c *catalog) write(ctx context.Context, ops []store.Op, tombstones map[stor
 		if !errors.Is(err, errRetry) { // an answer, but perhaps about an earlier try that went through
 			return c.settle(ctx, messages[len(messages)-1], err)
 		}
-		if full := c.engine.dir.room(0); full != nil { // what the server cannot write it does not answer
+		if full := c.engine.room(0); full != nil { // what the server cannot write it does not answer
 			return 0, fmt.Errorf("the write of %q was not acknowledged, start again after making room (%v): %w", ops[0].Key, full, err)
 		}
 		select {

@@ -1,5 +1,6 @@
-// Package jetstream keeps both ports of store in an embedded NATS server with JetStream: the catalog as a stream with one
-// message per key, blobs as a stream of chunks. Every acknowledged write is synced to disk.
+// Package jetstream keeps both ports of store in a NATS server with JetStream: the catalog as a stream with one message per
+// key, blobs as a stream of chunks. Open runs the server in this process, for it alone or for others too; Connect uses one
+// that runs elsewhere. Every write that a server of Open acknowledges is synced to disk.
 //
 // Layout of the directory:
 //
@@ -10,6 +11,7 @@ package jetstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,21 +45,27 @@ type Config struct {
 	// TombstoneAge is how long a deletion is kept for watchers that were cut off meanwhile; at least a second.
 	// 0 is DefaultTombstoneAge.
 	TombstoneAge time.Duration
+
+	// Listen is the host:port where other processes may connect, with Token; port 0 takes a free one. "" keeps the engine to
+	// this process.
+	Listen string
+	Token  string      // never logged
+	TLS    *tls.Config // for who connects; nil is plain TCP
 }
 
-// Engine is an open directory with its running server. Close ends it.
+// Engine is an open directory with its running server, or a connection to one in another process. Close ends it.
 type Engine struct {
 	config Config
 	log    *slog.Logger
-	dir    *directory
-	server *server.Server
+	dir    *directory     // nil when connected to another process
+	server *server.Server // likewise
 	conn   *nats.Conn
 	js     jetstream.JetStream
 
 	catalog *catalog
 	blobs   *blobs
 
-	stop   context.CancelFunc // ends the background work
+	stop   func() // ends the background work
 	work   sync.WaitGroup
 	closed sync.Once
 }
@@ -65,14 +73,9 @@ type Engine struct {
 // Open locks the directory, recovers what is in it, and starts the server. ctx bounds the start only. The error says what
 // to do when another process has the directory open, or when it was made for something else.
 func Open(ctx context.Context, config Config) (*Engine, error) {
-	if config.Logger == nil {
-		config.Logger = slog.Default()
-	}
-	if config.MinFree == 0 {
-		config.MinFree = DefaultMinFree
-	}
-	if config.TombstoneAge == 0 {
-		config.TombstoneAge = DefaultTombstoneAge
+	config.setDefaults()
+	if config.Listen != "" && config.Token == "" {
+		return nil, errors.New("an engine that listens needs a token, or everybody could connect")
 	}
 	dir, err := openDirectory(config.Dir, config.MinFree)
 	if err != nil {
@@ -85,24 +88,57 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	return e, nil
 }
 
+func (c *Config) setDefaults() {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.MinFree == 0 {
+		c.MinFree = DefaultMinFree
+	}
+	if c.TombstoneAge == 0 {
+		c.TombstoneAge = DefaultTombstoneAge
+	}
+}
+
 func (e *Engine) start(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if e.server, err = startServer(ctx, e.dir.data(), e.log); err != nil {
+	if e.server, err = startServer(ctx, e.dir.data(), e.config, e.log); err != nil {
 		return err
 	}
-	e.conn, err = nats.Connect("",
-		nats.InProcessServer(e.server),
+	if e.conn, err = nats.Connect("", append(e.options(), nats.InProcessServer(e.server))...); err != nil {
+		return fmt.Errorf("connecting in process: %w", err)
+	}
+	if err := e.serveRoom(); err != nil {
+		return err
+	}
+	if err := e.open(ctx); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.Background())
+	e.onClose(stop)
+	e.work.Go(func() { e.blobs.sweep(background) })
+	return nil
+}
+
+// options of a connection: it lasts as long as the engine, whatever happens to the server meanwhile.
+func (e *Engine) options() []nats.Option {
+	options := []nats.Option{
 		nats.Name("berth"),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(100*time.Millisecond),
+		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			e.log.Warn("the engine's connection reports an error", "err", err)
 		}),
-	)
-	if err != nil {
-		return fmt.Errorf("connecting in process: %w", err)
 	}
+	if e.config.Token != "" {
+		options = append(options, nats.Token(e.config.Token))
+	}
+	return options
+}
+
+// open opens the streams over the connection.
+func (e *Engine) open(ctx context.Context) (err error) {
 	if e.js, err = jetstream.New(e.conn); err != nil {
 		return err
 	}
@@ -115,12 +151,17 @@ func (e *Engine) start(ctx context.Context) (err error) {
 		return err
 	}
 	background, stop := context.WithCancel(context.Background())
-	e.stop = stop
+	e.onClose(stop)
 	e.catalog = &catalog{engine: e, stream: catalogStream, background: background,
 		inFlight: semaphore.NewWeighted(maxBytesInFlight)}
 	e.blobs = newBlobs(e, blobStream)
-	e.work.Go(func() { e.blobs.sweep(background) })
 	return nil
+}
+
+// onClose adds to what Close does first.
+func (e *Engine) onClose(f func()) {
+	before := e.stop
+	e.stop = func() { f(); before() }
 }
 
 // stream opens a stream, or makes it the first time.
@@ -144,6 +185,15 @@ func (e *Engine) Blobs() store.Blobs { return e.blobs }
 // Conn is the engine's connection, for what else travels over it. Close closes it.
 func (e *Engine) Conn() *nats.Conn { return e.conn }
 
+// URL is where other processes connect ("nats://127.0.0.1:4222"); "" when the engine is this process's own only, or runs in
+// another process.
+func (e *Engine) URL() string {
+	if e.server == nil || e.config.Listen == "" {
+		return ""
+	}
+	return "nats://" + e.server.Addr().String()
+}
+
 // Close ends the server in order and waits until its files are closed and the directory is free for another process.
 // Watches break; calls under way fail. It may be called more than once.
 func (e *Engine) Close() error {
@@ -158,7 +208,9 @@ func (e *Engine) Close() error {
 			e.server.Shutdown()
 			e.server.WaitForShutdown()
 		}
-		err = e.dir.close()
+		if e.dir != nil {
+			err = e.dir.close()
+		}
 	})
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -17,13 +18,15 @@ const (
 	maxMemoryStore = 64 << 20 // bytes of streams kept in memory
 	maxFileStore   = 1 << 50  // bytes; free space is what limits, see Config.MinFree
 	maxBatches     = 1000     // atomic batches being received at one time
+	tlsTimeout     = 3 * time.Second
 )
 
-// startServer runs a server that only this process can reach, and returns when it takes requests.
-func startServer(ctx context.Context, dir string, log *slog.Logger) (*server.Server, error) {
-	s, err := server.NewServer(&server.Options{
+// startServer runs a server that only this process can reach, or those with the token too, and returns when it takes
+// requests.
+func startServer(ctx context.Context, dir string, config Config, log *slog.Logger) (*server.Server, error) {
+	options := &server.Options{
 		ServerName:         "berth",
-		DontListen:         true,
+		DontListen:         config.Listen == "",
 		NoSigs:             true,
 		MaxPayload:         maxMessage,
 		JetStream:          true,
@@ -32,7 +35,13 @@ func startServer(ctx context.Context, dir string, log *slog.Logger) (*server.Ser
 		JetStreamMaxStore:  maxFileStore,
 		JetStreamLimits:    server.JSLimitOpts{MaxBatchInflightPerStream: maxBatches, MaxBatchInflightTotal: maxBatches},
 		SyncAlways:         true, // an acknowledged write is on disk
-	})
+	}
+	if config.Listen != "" {
+		if err := listenOn(options, config); err != nil {
+			return nil, err
+		}
+	}
+	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +63,26 @@ func startServer(ctx context.Context, dir string, log *slog.Logger) (*server.Ser
 		return nil, errors.New("the server could not enable JetStream, the log says why")
 	}
 	return s, nil
+}
+
+// listenOn opens the server to other processes. The address is tried first: the server would end the process if it were
+// taken.
+func listenOn(options *server.Options, config Config) error {
+	probe, err := net.Listen("tcp", config.Listen)
+	if err != nil {
+		return fmt.Errorf("the engine cannot listen on %s: %w", config.Listen, err)
+	}
+	at := probe.Addr().(*net.TCPAddr)
+	if err := probe.Close(); err != nil {
+		return err
+	}
+	options.Host, options.Port = at.IP.String(), at.Port
+	options.Authorization = config.Token
+	if config.TLS != nil {
+		options.TLSConfig, options.TLSVerify = config.TLS, true
+		options.TLSTimeout = tlsTimeout.Seconds()
+	}
+	return nil
 }
 
 // serverLog hands the server's log on. Its notices are about its own start and stop, of interest when debugging only; while

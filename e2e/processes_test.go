@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"berth/client"
+	"berth/internal/serverproc"
+)
+
+// processes is a server that consists of several processes on this machine.
+type processes struct {
+	t         *testing.T
+	dir       string
+	engineURL string
+	token     string   // its file
+	args      []string // for all
+	engine    *serverproc.Server
+	worker    *serverproc.Server
+	managers  map[string]*serverproc.Server
+	frontends []*client.Client
+}
+
+// startProcesses starts an engine, managers m1…, a worker, and frontends f1…, each as a process.
+func startProcesses(t *testing.T, managers, frontends int, args ...string) *processes {
+	t.Helper()
+	sharedClient(t) // the tests' look at runtimes goes there
+	p := &processes{t: t, dir: t.TempDir(), args: args, managers: map[string]*serverproc.Server{}}
+	p.token = filepath.Join(p.dir, "cluster-token")
+	p.startEngine("nats://127.0.0.1:0")
+	p.worker = p.start("worker", "w1")
+	var mu sync.Mutex
+	var starting sync.WaitGroup
+	for i := range managers {
+		starting.Go(func() {
+			id := "m" + strconv.Itoa(i+1)
+			s := p.start("manager", id)
+			mu.Lock()
+			defer mu.Unlock()
+			p.managers[id] = s
+		})
+	}
+	starting.Wait()
+	for i := range frontends {
+		s := p.start("frontend", "f"+strconv.Itoa(i+1))
+		if s == nil {
+			break
+		}
+		c := client.New(s.Client)
+		t.Cleanup(c.Close)
+		p.frontends = append(p.frontends, c)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return p
+}
+
+func (p *processes) startEngine(url string) {
+	p.engineURL = url
+	if p.engine = p.start("engine", "e1"); p.engine == nil {
+		p.t.FailNow()
+	}
+	p.engineURL = p.engine.URL
+}
+
+// start starts one process; nil when it failed, which is noted. Its data directory lasts for the test.
+func (p *processes) start(role, id string) *serverproc.Server {
+	p.t.Helper()
+	data := filepath.Join(p.dir, role+"-"+id)
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		p.t.Error(err)
+		return nil
+	}
+	args := append([]string{"--role", role, "--id", id, "--engine", p.engineURL, "--cluster-token-file", p.token}, p.args...)
+	s, err := serverproc.Start(p.t.Context(), serverproc.Config{Binary: binary, DataDir: data, Args: args, NoAPI: role != "frontend"})
+	if err != nil {
+		p.t.Errorf("%s %s: %v", role, id, err)
+		return nil
+	}
+	p.t.Cleanup(func() {
+		if p.t.Failed() {
+			p.t.Logf("%s %s said:\n%s", role, id, s.Tail())
+		}
+		s.Kill()
+		if reportRace(s) != 0 {
+			p.t.Errorf("data race in %s %s", role, id)
+		}
+	})
+	return s
+}
+
+// TestProcessesLifecycle: a function's life through two frontends of one server.
+func TestProcessesLifecycle(t *testing.T) {
+	p := startProcesses(t, 2, 2)
+	one, two := p.frontends[0], p.frontends[1]
+	name := "life"
+	s := sources[0]
+	python(t, one, name, "def handler(event, context):\n    return {'answer': 'one', 'event': event}\n")
+	waitActive(t, two, name)
+	wantAnswer(t, one, name, "", "one")
+	wantAnswer(t, two, name, "", "one")
+	first := publish(t, one, name)
+	updateCode(t, two, name, s.zip(t, "two"))
+	waitUpdated(t, one, name)
+	wantAnswer(t, one, name, "", "two")
+	second := publish(t, one, name)
+	wantAnswer(t, one, name, first, "one")
+	weighted(t, one, name, first, second)
+	remove(t, one, name)
+}
+
+// TestProcessesWithTLS: the same over mutual TLS; who has no certificate is not let in.
+func TestProcessesWithTLS(t *testing.T) {
+	files := writeCertificates(t)
+	p := startProcesses(t, 1, 1, "--tls-cert", files.Cert, "--tls-key", files.Key, "--tls-ca", files.CA)
+	python(t, p.frontends[0], "secure", "def handler(event, context):\n    return {'answer': 42}\n")
+	if got := call(t, p.frontends[0], "secure", "", `{}`)["answer"]; got != float64(42) {
+		t.Errorf("the answer is %v", got)
+	}
+	if url := p.managers["m1"].URL; !strings.HasPrefix(url, "https://") {
+		t.Errorf("the manager listens on %s", url)
+	}
+	_, errs, code := berth(t, nil, "serve", "--role", "manager", "--engine", p.engineURL, "--cluster-token-file", p.token, "--data", t.TempDir())
+	if code == 0 || !strings.Contains(errs, p.engineURL) {
+		t.Errorf("without a certificate: exit code %d, %q", code, errs)
+	}
+}
+
+// TestProcessesWithoutTheEngine: the path of a call does not wait for the engine. When it is back, changes work again.
+func TestProcessesWithoutTheEngine(t *testing.T) {
+	p := startProcesses(t, 1, 1)
+	c := p.frontends[0]
+	python(t, c, "steady", "def handler(event, context):\n    return {}\n")
+	call(t, c, "steady", "", `{}`)
+	p.engine.Kill()
+	for range 20 {
+		call(t, c, "steady", "", `{}`)
+	}
+	p.startEngine(p.engineURL)
+	python(t, c, "later", "def handler(event, context):\n    return {}\n")
+	call(t, c, "later", "", `{}`)
+	call(t, c, "steady", "", `{}`)
+}
+
+// TestProcessesThatCannotStart: bad input ends a process within seconds, and says what is wrong.
+func TestProcessesThatCannotStart(t *testing.T) {
+	p := startProcesses(t, 1, 0)
+	write := func(content string, mode os.FileMode) string {
+		path := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"unreachable engine": {[]string{"--role", "manager", "--engine", freeAddress(t), "--cluster-token-file", p.token}, "no engine answers at"},
+		"wrong token": {[]string{"--role", "manager", "--engine", p.engineURL, "--cluster-token-file", write(strings.Repeat("x", 32), 0o600)},
+			"refuses the cluster token"},
+		"no token":         {[]string{"--role", "manager", "--engine", p.engineURL}, "cluster-token is not there"},
+		"open token":       {[]string{"--role", "manager", "--engine", p.engineURL, "--cluster-token-file", write(strings.Repeat("x", 32), 0o644)}, "chmod 600"},
+		"short token":      {[]string{"--role", "manager", "--engine", p.engineURL, "--cluster-token-file", write("x", 0o600)}, "16 to"},
+		"unknown role":     {[]string{"--role", "manager,boss", "--engine", p.engineURL}, `"boss" is not known: the roles are frontend, manager, worker, engine`},
+		"no engine":        {[]string{"--role", "manager"}, "--engine nats://"},
+		"not an engine":    {[]string{"--role", "manager", "--engine", "http://127.0.0.1:1", "--cluster-token-file", p.token}, "nats://HOST:PORT"},
+		"duplicate id":     {[]string{"--role", "manager", "--id", "m1", "--engine", p.engineURL, "--cluster-token-file", p.token}, `manager "m1" already`},
+		"impossible id":    {[]string{"--role", "manager", "--id", "a.b", "--engine", p.engineURL, "--cluster-token-file", p.token}, "letters, digits"},
+		"half of TLS":      {[]string{"--role", "manager", "--engine", p.engineURL, "--cluster-token-file", p.token, "--tls-ca", p.token}, "--tls-key"},
+		"address for none": {[]string{"--role", "manager", "--engine", p.engineURL, "--cluster-token-file", p.token, "--listen-internal", ":0"}, "--listen-internal"},
+		"bad quota":        {[]string{"--role", "manager", "--engine", p.engineURL, "--pool-quota", "0"}, "--pool-quota"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"serve", "--data", t.TempDir(), "--addr", "127.0.0.1:0"}, c.args...)
+			_, errs, code := berth(t, nil, args...)
+			if code == 0 || !strings.Contains(errs, c.want) {
+				t.Errorf("exit code %d and %q, want a failure with %q", code, errs, c.want)
+			}
+		})
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprintf("nats://%s", l.Addr())
+}

@@ -1,0 +1,231 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"berth/catalog"
+	"berth/frontend"
+	"berth/lambda"
+	"berth/manager"
+	"berth/members"
+	"berth/placement"
+	"berth/ring"
+	"berth/runtimes"
+	"berth/wire"
+	"berth/worker"
+)
+
+// cluster finds the roles of all processes for those of this one: its own by method calls, others over the wire.
+type cluster struct {
+	id       string
+	boot     string
+	address  string // of this process's role-to-role HTTP; "" without
+	quota    int
+	log      *slog.Logger
+	catalog  *catalog.Catalog
+	client   *wire.Client
+	members  *members.Members
+	notifier *wire.Notifier
+	ring     atomic.Pointer[ring.Ring]
+
+	frontend bool // whether this process has the role
+	manager  *manager.Manager
+	worker   *worker.Worker
+	runtimes *runtimes.Set // with worker
+
+	joined func(*members.View) // told of changes too; may be nil
+}
+
+// changed builds the ring of the living managers. Everybody who knows the same managers builds the same one.
+func (c *cluster) changed(v *members.View) {
+	quota, ids := 1, make([]lambda.ManagerID, 0, len(v.Managers))
+	for _, m := range v.Managers {
+		ids = append(ids, lambda.ManagerID(m.ID))
+		quota = max(quota, m.Quota)
+	}
+	if now := c.ring.Load(); now == nil || !slices.Equal(now.Members(), ids) || c.quotaOf(now) != quota {
+		next, err := ring.New(1, quota, ids)
+		if err != nil {
+			c.log.Error("the living managers make no ring", "err", err)
+			return
+		}
+		c.ring.Store(next)
+	}
+	if c.joined != nil {
+		c.joined(v)
+	}
+}
+
+// quotaOf reads a ring's quota: it is what the first manager runs of a pool that needs no more than that.
+func (c *cluster) quotaOf(r *ring.Ring) int { return r.EffectiveQuota(1) }
+
+// Ring returns the ring of the managers that live now.
+func (c *cluster) Ring() *ring.Ring { return c.ring.Load() }
+
+// Limit returns a pool's limit as the catalog has it now.
+func (c *cluster) Limit(id lambda.PoolID) int { return c.catalog.Limit(id) }
+
+// self describes this process's roles for the heartbeats.
+func (c *cluster) self() []members.Member {
+	base := members.Member{ID: c.id, Boot: c.boot, Address: c.address}
+	var out []members.Member
+	if c.frontend {
+		f := base
+		f.Role, f.Address = members.Frontend, ""
+		out = append(out, f)
+	}
+	if c.manager != nil {
+		m := base
+		m.Role, m.Quota = members.Manager, c.quota
+		out = append(out, m)
+	}
+	if c.worker != nil {
+		w, stats := base, c.worker.Stats()
+		w.Role, w.MemoryFree, w.MemoryLimit = members.Worker, stats.MemoryLimit-stats.MemoryUsed, stats.MemoryLimit
+		w.Runtimes = map[string]lambda.RuntimeVersionID{}
+		for _, r := range c.runtimes.All() {
+			w.Runtimes[r.Name] = r.Version
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// frontendManager finds a manager for the frontend.
+func (c *cluster) frontendManager(id lambda.ManagerID) (frontend.Manager, bool) {
+	if c.manager != nil && string(id) == c.id {
+		return c.manager, true
+	}
+	return c.remoteManager(id)
+}
+
+func (c *cluster) remoteManager(id lambda.ManagerID) (*wire.Manager, bool) {
+	m, ok := c.members.View().Manager(id)
+	if !ok {
+		return nil, false
+	}
+	return wire.NewManager(c.client, m.Address), true
+}
+
+// frontendWorker finds a worker for the frontend.
+func (c *cluster) frontendWorker(id lambda.WorkerID) (frontend.Worker, bool) {
+	if c.worker != nil && string(id) == c.id {
+		return c.worker, true
+	}
+	w, ok := c.members.View().Worker(id)
+	if !ok {
+		return nil, false
+	}
+	return wire.NewWorker(c.client, w.Address), true
+}
+
+// Worker finds a worker for the manager.
+func (c *cluster) Worker(id lambda.WorkerID) (manager.Worker, bool) {
+	if c.worker != nil && string(id) == c.id {
+		return c.worker, true
+	}
+	w, ok := c.members.View().Worker(id)
+	if !ok {
+		return nil, false
+	}
+	return &remoteWorker{wire.NewWorker(c.client, w.Address), w}, true
+}
+
+// remoteWorker counts what is started there until the worker's next word on its memory.
+type remoteWorker struct {
+	*wire.Worker
+	known *members.Tracked
+}
+
+// Start is wire.Worker's.
+func (w *remoteWorker) Start(ctx context.Context, req lambda.StartRequest) error {
+	w.known.Promise(int64(req.Version.MemoryMB)<<20 + worker.EnvironmentOverhead)
+	err := w.Worker.Start(ctx, req)
+	if errors.Is(err, lambda.ErrNoCapacity) {
+		w.known.Promise(max(0, w.known.MemoryFree())) // others have promised it away: look elsewhere
+	}
+	return err
+}
+
+// Candidates describes the workers that have the version's runtime.
+func (c *cluster) Candidates(v *lambda.Version) []placement.Worker {
+	living := c.members.View().Workers
+	wanted, _ := runtimeOf(living, v.Runtime)
+	out := make([]placement.Worker, 0, len(living))
+	for _, w := range living {
+		if w.Runtimes[v.Runtime] == wanted {
+			out = append(out, placement.Worker{ID: lambda.WorkerID(w.ID), FreeBytes: w.MemoryFree() - worker.EnvironmentOverhead})
+		}
+	}
+	return out
+}
+
+// runtimeOf is the version of a runtime that the cluster uses: where workers differ, that of the one with the smallest id.
+func runtimeOf(workers []*members.Tracked, name string) (lambda.RuntimeVersionID, bool) {
+	for _, w := range workers {
+		if version, ok := w.Runtimes[name]; ok {
+			return version, true
+		}
+	}
+	return "", false
+}
+
+func (c *cluster) runtimeVersion(name string) (lambda.RuntimeVersionID, error) {
+	living := c.members.View().Workers
+	version, ok := runtimeOf(living, name)
+	if !ok {
+		return "", lambda.Errorf(lambda.ServiceFailure, "None of the %d living workers has the runtime %s.", len(living), name)
+	}
+	return version, nil
+}
+
+// reachable asks another manager whether it lives.
+func (c *cluster) reachable(ctx context.Context, id lambda.ManagerID) bool {
+	if string(id) == c.id {
+		return c.manager != nil
+	}
+	m, ok := c.remoteManager(id)
+	return ok && m.Ping(ctx)
+}
+
+// owner finds the manager that a worker's environment belongs to. It may not have been heard of yet.
+func (c *cluster) owner(id lambda.ManagerID) worker.Owner {
+	if c.manager != nil && string(id) == c.id {
+		return c.manager
+	}
+	return c.notifier.Owner(id)
+}
+
+// Prepare has a worker make a version ready; the others fetch the code when they need it.
+func (c *cluster) Prepare(ctx context.Context, v *lambda.Version) error {
+	if c.worker != nil {
+		return c.worker.Prepare(ctx, v)
+	}
+	err := errors.New("no worker lives")
+	for _, w := range c.members.View().Workers {
+		if _, has := w.Runtimes[v.Runtime]; !has {
+			err = fmt.Errorf("no living worker has the runtime %s", v.Runtime)
+			continue
+		}
+		if err = wire.NewWorker(c.client, w.Address).Prepare(ctx, v); !errors.Is(err, lambda.ErrUnreachable) {
+			return err
+		}
+	}
+	return err
+}
+
+// current reports whether an environment key is what an invocation would ask for now. While no worker is known nothing is
+// ended for want of its runtime.
+func (c *cluster) current(k lambda.EnvironmentKey) bool {
+	v, ok := c.catalog.Current(k.Account, k.Function, k.Version)
+	if !ok || v.ConfigID != k.ConfigID {
+		return false
+	}
+	version, known := runtimeOf(c.members.View().Workers, v.Runtime)
+	return !known || version == k.Runtime
+}

@@ -1,0 +1,116 @@
+package wire
+
+import (
+	"context"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"berth/lambda"
+)
+
+const token = "a-token-for-tests"
+
+// double plays both roles: it notes what it is asked and answers what the test says.
+type double struct {
+	mu      sync.Mutex
+	asked   []any
+	notices []Notice
+
+	answer  lambda.Answer
+	outcome *lambda.Outcome
+	err     error
+	hold    chan struct{} // when not nil, calls wait until it is closed, or their context ends
+}
+
+func (d *double) note(ctx context.Context, request any) error {
+	d.mu.Lock()
+	d.asked = append(d.asked, request)
+	d.mu.Unlock()
+	if d.hold != nil {
+		select {
+		case <-d.hold:
+		case <-ctx.Done():
+		}
+	}
+	return d.err
+}
+
+func (d *double) requests() []any {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]any(nil), d.asked...)
+}
+
+func (d *double) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	return d.answer, d.note(ctx, req)
+}
+
+func (d *double) EnvironmentIdle(id lambda.EnvironmentID) { d.heard(Notice{Environment: id}) }
+func (d *double) EnvironmentGone(id lambda.EnvironmentID) {
+	d.heard(Notice{Environment: id, Gone: true})
+}
+
+func (d *double) heard(n Notice) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notices = append(d.notices, n)
+}
+
+func (d *double) allHeard() []Notice {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]Notice(nil), d.notices...)
+}
+
+func (d *double) Start(ctx context.Context, req lambda.StartRequest) error { return d.note(ctx, req) }
+func (d *double) Release(ctx context.Context, id lambda.EnvironmentID)     { _ = d.note(ctx, id) }
+func (d *double) End(ctx context.Context, id lambda.EnvironmentID) error   { return d.note(ctx, id) }
+func (d *double) Prepare(ctx context.Context, v *lambda.Version) error     { return d.note(ctx, *v) }
+
+func (d *double) Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
+	if err := d.note(ctx, invoked{r, *inv}); err != nil {
+		return nil, err
+	}
+	return d.outcome, nil
+}
+
+type invoked struct {
+	Reservation lambda.Reservation
+	Invocation  lambda.Invocation
+}
+
+// serve returns clients of both of d's roles, over a socket.
+func serve(t testing.TB, d *double) (*Manager, *Worker, *httptest.Server) {
+	t.Helper()
+	s := httptest.NewServer(NewHandler(token, d, d))
+	t.Cleanup(s.Close)
+	c := NewClient(token, nil)
+	t.Cleanup(c.Close)
+	addr := s.Listener.Addr().String()
+	return NewManager(c, addr), NewWorker(c, addr), s
+}
+
+// silent is a double that keeps nothing, for benchmarks.
+type silent struct {
+	double
+	answer  lambda.Answer
+	outcome *lambda.Outcome
+}
+
+func (s *silent) Acquire(context.Context, lambda.AcquireRequest) (lambda.Answer, error) {
+	return s.answer, nil
+}
+
+func (s *silent) Invoke(context.Context, lambda.Reservation, *lambda.Invocation) (*lambda.Outcome, error) {
+	return s.outcome, nil
+}
+
+func (s *silent) serve(b *testing.B) (*Manager, *Worker) {
+	server := httptest.NewServer(NewHandler(token, s, s))
+	b.Cleanup(server.Close)
+	c := NewClient(token, nil)
+	b.Cleanup(c.Close)
+	addr := server.Listener.Addr().String()
+	return NewManager(c, addr), NewWorker(c, addr)
+}

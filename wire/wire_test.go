@@ -1,0 +1,352 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/lambda"
+)
+
+var (
+	version = lambda.Version{
+		Account: "000000000001", Region: "us-east-1", Function: "f", Number: "3", ConfigID: "c1", State: lambda.Active, Runtime: "python3.11",
+		Handler: "app.handler", MemoryMB: 128, Timeout: 3 * time.Second, EphemeralMB: 512, Env: map[string]string{"A": "ü", "B": ""},
+	}
+	key         = lambda.EnvironmentKey{Account: "000000000001", Function: "f", Version: "3", ConfigID: "c1", Runtime: "r1", Tenant: "blue"}
+	pool        = lambda.PoolID{Account: "000000000001", Function: "f"}
+	reservation = lambda.Reservation{Environment: "e-1", Worker: "w-1", Expires: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Cold: true}
+)
+
+// TestEdges: every operation reaches the role as it was asked, and the answer comes back as it was given.
+func TestEdges(t *testing.T) {
+	d := &double{
+		answer: lambda.Answer{Verdict: lambda.Granted, Reservation: reservation, Load: lambda.Load{Running: 3, Quota: 10, Released: 1 << 63}},
+		outcome: &lambda.Outcome{Payload: []byte(`{"a":1}`), FunctionError: "Unhandled", Class: lambda.HandlerErr, Log: []byte("line\n"),
+			Version: "3", Cold: true, Duration: 7 * time.Millisecond},
+	}
+	m, w, _ := serve(t, d)
+	ctx := t.Context()
+
+	acquire := lambda.AcquireRequest{Pool: pool, Key: key, Version: &version, ReuseOnly: true, Unreachable: []lambda.ManagerID{"m-1"}}
+	answer, err := m.Acquire(ctx, acquire)
+	if err != nil || answer != d.answer {
+		t.Errorf("Acquire = %+v, %v", answer, err)
+	}
+	start := lambda.StartRequest{Environment: "e-1", Owner: "m-1", Key: key, Version: &version}
+	if err := w.Start(ctx, start); err != nil {
+		t.Errorf("Start: %v", err)
+	}
+	if err := w.Prepare(ctx, &version); err != nil {
+		t.Errorf("Prepare: %v", err)
+	}
+	inv := lambda.Invocation{RequestID: "r", InvokedARN: "arn", Payload: []byte(`"payload"`), ClientContext: "{}", TraceID: "t", Tenant: "blue", WantLog: true}
+	outcome, err := w.Invoke(ctx, reservation, &inv)
+	if err != nil || !reflect.DeepEqual(outcome, d.outcome) {
+		t.Errorf("Invoke = %+v, %v", outcome, err)
+	}
+	w.Release(ctx, "e-1")
+	if err := w.End(ctx, "e-2"); err != nil {
+		t.Errorf("End: %v", err)
+	}
+	want := []any{acquire, start, version, invoked{reservation, inv}, lambda.EnvironmentID("e-1"), lambda.EnvironmentID("e-2")}
+	if got := d.requests(); !reflect.DeepEqual(got, want) {
+		t.Errorf("the role was asked\n%+v, want\n%+v", got, want)
+	}
+	notices := []Notice{{"e-1", false}, {"e-2", true}}
+	if err := m.Notify(ctx, notices); err != nil || !reflect.DeepEqual(d.allHeard(), notices) {
+		t.Errorf("Notify: %v, heard %v", err, d.allHeard())
+	}
+	if !m.Ping(ctx) {
+		t.Error("Ping: no answer")
+	}
+}
+
+func TestPayloadsAtTheirLimit(t *testing.T) {
+	d := &double{outcome: &lambda.Outcome{Payload: bytes.Repeat([]byte("x"), lambda.MaxPayload), Log: bytes.Repeat([]byte("l"), lambda.LogTail)}}
+	_, w, _ := serve(t, d)
+	inv := lambda.Invocation{Payload: bytes.Repeat([]byte("p"), lambda.MaxPayload)}
+	out, err := w.Invoke(t.Context(), reservation, &inv)
+	if err != nil || len(out.Payload) != lambda.MaxPayload || len(out.Log) != lambda.LogTail {
+		t.Fatalf("Invoke: %v", err)
+	}
+	inv.Payload = append(inv.Payload, make([]byte, lambda.LogTail+1)...)
+	if _, err := w.Invoke(t.Context(), reservation, &inv); err == nil || !strings.Contains(err.Error(), "too large for the wire") {
+		t.Errorf("a payload above the limit: %v", err)
+	}
+}
+
+// TestErrorsTravelAsThemselves: what another role decides by keeps its meaning; the rest keeps its words.
+func TestErrorsTravelAsThemselves(t *testing.T) {
+	refused := &lambda.Error{Code: lambda.InvalidZipFile, Message: "no central directory", Reason: "r", RetryAfter: time.Second}
+	for _, err := range []error{
+		lambda.ErrNoCapacity, fmt.Errorf("12 MiB are taken: %w", lambda.ErrNoCapacity),
+		lambda.ErrUnknownEnvironment, fmt.Errorf("is ending: %w", lambda.ErrUnknownEnvironment),
+		refused, errors.New("disk on fire"),
+	} {
+		_, w, _ := serve(t, &double{err: err})
+		for name, got := range map[string]error{
+			"Start": w.Start(t.Context(), lambda.StartRequest{Version: &version}),
+			"Invoke": func() error {
+				_, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{})
+				return err
+			}(),
+		} {
+			var e *lambda.Error
+			switch {
+			case errors.As(err, &e):
+				var back *lambda.Error
+				if !errors.As(got, &back) || *back != *e {
+					t.Errorf("%s: %v became %v", name, err, got)
+				}
+			case errors.Is(err, lambda.ErrNoCapacity) && errors.Is(got, lambda.ErrNoCapacity):
+			case errors.Is(err, lambda.ErrUnknownEnvironment) && errors.Is(got, lambda.ErrUnknownEnvironment):
+			case got == nil || got.Error() != err.Error() || errors.Is(got, lambda.ErrUnreachable):
+				t.Errorf("%s: %v became %v", name, err, got)
+			}
+		}
+	}
+}
+
+func TestWrongTokens(t *testing.T) {
+	d := &double{}
+	_, _, s := serve(t, d)
+	for _, sent := range []string{"", "a-token-for-test", token + "x", strings.ToUpper(token)} {
+		c := NewClient(sent, nil)
+		_, err := NewManager(c, s.Listener.Addr().String()).Acquire(t.Context(), lambda.AcquireRequest{Version: &version})
+		if err == nil || !strings.Contains(err.Error(), "401") || errors.Is(err, lambda.ErrUnreachable) {
+			t.Errorf("token %q: %v, want 401", sent, err)
+		}
+		c.Close()
+	}
+	for _, h := range []string{"", token, "Basic " + token, "bearer " + token} {
+		r := httptest.NewRequest(http.MethodPost, prefix+"manager/ping", strings.NewReader("\x00\x00\x00\x02{}"))
+		r.Header.Set("Authorization", h)
+		rw := httptest.NewRecorder()
+		NewHandler(token, d, d).ServeHTTP(rw, r)
+		if rw.Code != http.StatusUnauthorized {
+			t.Errorf("header %q: status %d", h, rw.Code)
+		}
+	}
+	r := httptest.NewRequest(http.MethodPost, prefix+"manager/ping", nil)
+	r.Header.Set("Authorization", "Bearer ")
+	rw := httptest.NewRecorder()
+	if NewHandler("", d, d).ServeHTTP(rw, r); rw.Code != http.StatusUnauthorized {
+		t.Errorf("a handler without a token answers %d", rw.Code)
+	}
+	if len(d.requests()) != 0 {
+		t.Errorf("the role was asked %v", d.requests())
+	}
+}
+
+func TestARoleThatIsNotHere(t *testing.T) {
+	s := httptest.NewServer(NewHandler(token, &double{}, nil))
+	defer s.Close()
+	c := NewClient(token, nil)
+	defer c.Close()
+	if err := NewWorker(c, s.Listener.Addr().String()).Start(t.Context(), lambda.StartRequest{Version: &version}); err == nil {
+		t.Error("a worker's call of a manager succeeds")
+	}
+}
+
+// envelope builds one with whatever length it claims.
+func envelope(claimed uint32, rest string) string {
+	return string(binary.BigEndian.AppendUint32(nil, claimed)) + rest
+}
+
+func TestDamagedRequests(t *testing.T) {
+	d := &double{outcome: &lambda.Outcome{}}
+	handler := NewHandler(token, d, d)
+	for name, body := range map[string]string{
+		"nothing":              "",
+		"half a head":          "\x00\x00",
+		"less than it claims":  envelope(100, "{}"),
+		"a huge claim":         envelope(0xffffffff, "{}"),
+		"a document too large": envelope(maxMeta+1, strings.Repeat(" ", maxMeta+1)),
+		"a payload too large":  envelope(2, "{}"+strings.Repeat(" ", maxRaw+1)),
+		"not JSON":             envelope(4, "{{{{"),
+		"another type":         envelope(4, `"ab"`),
+	} {
+		for _, operation := range []string{"manager/acquire", "worker/invoke", "worker/start", "manager/notify"} {
+			r := httptest.NewRequest(http.MethodPost, prefix+operation, strings.NewReader(body))
+			r.Header.Set("Authorization", "Bearer "+token)
+			rw := httptest.NewRecorder()
+			handler.ServeHTTP(rw, r)
+			if rw.Code != http.StatusBadRequest {
+				t.Errorf("%s, %s: status %d, want 400", name, operation, rw.Code)
+			}
+		}
+	}
+	r := httptest.NewRequest(http.MethodPost, prefix+"worker/invoke", io.MultiReader(strings.NewReader(envelope(2, "{}")))) // of unknown size
+	r.Header.Set("Authorization", "Bearer "+token)
+	rw := httptest.NewRecorder()
+	if handler.ServeHTTP(rw, r); rw.Code != http.StatusBadRequest {
+		t.Errorf("without a length: status %d, want 400", rw.Code)
+	}
+	if len(d.requests()) != 0 {
+		t.Errorf("the role was asked %v", d.requests())
+	}
+}
+
+func TestRequestsThatLackAVersion(t *testing.T) {
+	d := &double{}
+	m, w, _ := serve(t, d)
+	if _, err := m.Acquire(t.Context(), lambda.AcquireRequest{}); err == nil {
+		t.Error("Acquire without a version succeeds")
+	}
+	if err := w.Start(t.Context(), lambda.StartRequest{}); err == nil {
+		t.Error("Start without a version succeeds")
+	}
+	if err := m.Notify(t.Context(), make([]Notice, maxNotices+1)); err == nil {
+		t.Error("too many notices are taken")
+	}
+	if len(d.requests()) != 0 || len(d.allHeard()) != 0 {
+		t.Error("the role was asked")
+	}
+}
+
+// TestDamagedAnswers: a server that answers nonsense is as good as unreachable; after an Invoke nobody knows whether it ran.
+func TestDamagedAnswers(t *testing.T) {
+	for name, body := range map[string]string{
+		"nothing":             "",
+		"less than it claims": envelope(100, "{}"),
+		"not JSON":            envelope(4, "{{{{"),
+		"a negative length":   envelope(uint32(len(`{"result":{"PayloadLen":-1}}`)), `{"result":{"PayloadLen":-1}}`),
+		"a length too long":   envelope(uint32(len(`{"result":{"PayloadLen":9}}`)), `{"result":{"PayloadLen":9}}12345678`),
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, body) }))
+		c := NewClient(token, nil)
+		_, err := NewWorker(c, s.Listener.Addr().String()).Invoke(t.Context(), reservation, &lambda.Invocation{})
+		if lambda.CodeOf(err) != lambda.ServiceFailure || errors.Is(err, lambda.ErrUnknownEnvironment) {
+			t.Errorf("%s: Invoke gives %v, want ServiceFailure", name, err)
+		}
+		if !strings.Contains(name, "length") {
+			_, err = NewManager(c, s.Listener.Addr().String()).Acquire(t.Context(), lambda.AcquireRequest{Version: &version})
+			if !errors.Is(err, lambda.ErrUnreachable) {
+				t.Errorf("%s: Acquire gives %v, want ErrUnreachable", name, err)
+			}
+		}
+		c.Close()
+		s.Close()
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	c := NewClient(token, nil)
+	defer c.Close()
+	m, w := NewManager(c, addr), NewWorker(c, addr)
+	if _, err := m.Acquire(t.Context(), lambda.AcquireRequest{Version: &version}); !errors.Is(err, lambda.ErrUnreachable) {
+		t.Errorf("Acquire: %v", err)
+	}
+	if m.Ping(t.Context()) {
+		t.Error("Ping: somebody answers")
+	}
+	if err := w.Start(t.Context(), lambda.StartRequest{Version: &version}); !errors.Is(err, lambda.ErrUnreachable) {
+		t.Errorf("Start: %v", err)
+	}
+	// Nothing has run, so the frontend may use another environment.
+	if _, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{}); !errors.Is(err, lambda.ErrUnknownEnvironment) {
+		t.Errorf("Invoke: %v", err)
+	}
+}
+
+// TestTheServerDiesDuringACall: whether the function ran is not known, so it must not be tried again.
+func TestTheServerDiesDuringACall(t *testing.T) {
+	d := &double{hold: make(chan struct{})}
+	m, w, s := serve(t, d)
+	calls := map[string]chan error{"Invoke": make(chan error, 1), "Acquire": make(chan error, 1)}
+	go func() {
+		_, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{})
+		calls["Invoke"] <- err
+	}()
+	go func() {
+		_, err := m.Acquire(t.Context(), lambda.AcquireRequest{Version: &version})
+		calls["Acquire"] <- err
+	}()
+	waitUntil(t, func() bool { return len(d.requests()) == 2 })
+	s.CloseClientConnections()
+	if err := <-calls["Invoke"]; lambda.CodeOf(err) != lambda.ServiceFailure || errors.Is(err, lambda.ErrUnknownEnvironment) {
+		t.Errorf("Invoke: %v, want ServiceFailure", err)
+	}
+	if err := <-calls["Acquire"]; !errors.Is(err, lambda.ErrUnreachable) {
+		t.Errorf("Acquire: %v, want ErrUnreachable", err)
+	}
+	close(d.hold)
+}
+
+func TestATimeLimitMakesARoleUnreachable(t *testing.T) {
+	d := &double{hold: make(chan struct{})}
+	m, _, _ := serve(t, d)
+	began := time.Now()
+	_, err := m.Acquire(t.Context(), lambda.AcquireRequest{Version: &version, ReuseOnly: true})
+	if took := time.Since(began); !errors.Is(err, lambda.ErrUnreachable) || took < reuseLimit || took > reuseLimit+5*time.Second {
+		t.Errorf("Acquire: %v after %v", err, took)
+	}
+	close(d.hold)
+}
+
+// TestACallerThatLeaves: an invocation goes on without its caller; one whose caller left before gives its reservation back.
+func TestACallerThatLeaves(t *testing.T) {
+	d := &double{hold: make(chan struct{}), outcome: &lambda.Outcome{Payload: []byte("1")}}
+	_, w, _ := serve(t, d)
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.Invoke(ctx, reservation, &lambda.Invocation{})
+		done <- err
+	}()
+	waitUntil(t, func() bool { return len(d.requests()) == 1 })
+	leave()
+	close(d.hold)
+	if err := <-done; err != nil {
+		t.Errorf("a caller that left during the call: %v", err)
+	}
+	if _, err := w.Invoke(ctx, reservation, &lambda.Invocation{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that left before the call: %v", err)
+	}
+	if got := d.requests(); len(got) != 2 || got[1] != reservation.Environment {
+		t.Errorf("asked %v, want a release", got)
+	}
+}
+
+func waitUntil(t testing.TB, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("waited 10 s in vain")
+		}
+	}
+}
+
+func FuzzEnvelope(f *testing.F) {
+	good, err := appendEnvelope(nil, invokeMeta{Reservation: reservation})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good, int64(len(good)))
+	f.Add(append(good, "payload"...), int64(len(good)+7))
+	f.Add([]byte(envelope(0xffffffff, "")), int64(4))
+	f.Fuzz(func(t *testing.T, body []byte, size int64) {
+		var meta invokeMeta
+		raw, err := readEnvelope(bytes.NewReader(body), size, &meta)
+		if err == nil && (size < headSize || size > int64(len(body)) || int64(len(raw)) > size-headSize) {
+			t.Errorf("%d bytes of payload from %d of %d bytes", len(raw), size, len(body))
+		}
+	})
+}
