@@ -84,7 +84,8 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	}
 	if cfg.Roles.Manager {
 		c.manager = manager.New(manager.Config{
-			ID: lambda.ManagerID(c.id), Workers: c, Ring: c.Ring, Limit: c.Limit, Reachable: c.reachable, Current: c.current, Log: cfg.Log,
+			ID: lambda.ManagerID(c.id), Workers: c, Ring: c.Ring, Limit: c.Limit, Reachable: c.reachable, Current: c.current,
+			Provisions: provisions(c.catalog, c.runtimeVersion), Log: cfg.Log,
 		})
 		l.run("manager", c.manager.Run)
 	}
@@ -194,6 +195,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	l.run("frontend", f.Run)
 	server, err := newServer(cfg, serverParts{
 		blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: f, preparer: c, runtimeVersion: c.runtimeVersion,
+		provisioned: c.provisioned,
 	})
 	if err != nil {
 		return err

@@ -121,7 +121,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 		return err
 	}
 	server, err := newServer(cfg, serverParts{
-		blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker,
+		blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker, provisioned: roles.provisioned,
 		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
 	})
 	if err != nil {
@@ -147,6 +147,7 @@ type roles struct {
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
 	single := newSingle(cat)
+	version := func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) }
 	w, err := newWorker(ctx, cfg, l, data, workerParts{
 		id: single.workerID, blobs: engine.Blobs(), logs: logStore, runtimes: set,
 		owners: func(lambda.ManagerID) worker.Owner { return single.manager },
@@ -157,7 +158,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	single.worker = w
 	single.manager = manager.New(manager.Config{
 		ID: single.managerID, Workers: single, Ring: single.Ring, Limit: single.Limit, Reachable: single.reachable,
-		Current: single.current(set), Provisions: provisions(cat, set), Log: cfg.Log,
+		Current: single.current(set), Provisions: provisions(cat, version), Log: cfg.Log,
 	})
 	f := frontend.New(frontend.Config{
 		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Ring: single.Ring, Limit: single.Limit,
@@ -166,7 +167,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w, provisioned: provisionState(single.manager, set)}, nil
+	return &roles{frontend: f, worker: w, provisioned: provisionState(single.manager, version)}, nil
 }
 
 // workerParts is what a worker gets from its process.

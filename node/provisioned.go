@@ -5,16 +5,18 @@ import (
 	"berth/catalog"
 	"berth/lambda"
 	"berth/manager"
-	"berth/runtimes"
 )
 
+// versionOf finds the version of a runtime that environments are to have now.
+type versionOf func(runtime string) (lambda.RuntimeVersionID, error)
+
 // provisions tells a manager what is provisioned, as the catalog has it now.
-func provisions(cat *catalog.Catalog, set *runtimes.Set) func() []manager.Provision {
+func provisions(cat *catalog.Catalog, runtime versionOf) func() []manager.Provision {
 	return func() []manager.Provision {
 		all := cat.Provisions()
 		out := make([]manager.Provision, 0, len(all))
 		for _, p := range all {
-			out = append(out, provision(p, set))
+			out = append(out, provision(p, runtime))
 		}
 		return out
 	}
@@ -22,14 +24,14 @@ func provisions(cat *catalog.Catalog, set *runtimes.Set) func() []manager.Provis
 
 // provision names the environment keys of a provisioned concurrency. A version that cannot run yet, or whose runtime is
 // not here, has no target: it stays in progress.
-func provision(p catalog.Provision, set *runtimes.Set) manager.Provision {
+func provision(p catalog.Provision, version versionOf) manager.Provision {
 	out := manager.Provision{
 		ID:   manager.ProvisionID{Account: p.Account, Function: p.Name, Qualifier: p.Qualifier},
 		Pool: p.Pool, Changed: p.Modified,
 	}
 	for _, t := range p.Targets {
 		v := t.Version
-		runtime, err := runtimeVersion(set, v.Runtime)
+		runtime, err := version(v.Runtime)
 		if err != nil || v.State != lambda.Active {
 			continue
 		}
@@ -41,9 +43,9 @@ func provision(p catalog.Provision, set *runtimes.Set) manager.Provision {
 }
 
 // provisionState asks the manager what there is.
-func provisionState(m *manager.Manager, set *runtimes.Set) func(catalog.Provision) apiserver.ProvisionState {
+func provisionState(m *manager.Manager, runtime versionOf) func(catalog.Provision) apiserver.ProvisionState {
 	return func(p catalog.Provision) apiserver.ProvisionState {
-		status := m.ProvisionStatus(provision(p, set))
+		status := m.ProvisionStatus(provision(p, runtime))
 		return apiserver.ProvisionState{Allocated: status.Allocated, Ready: status.Current >= p.Count, Failed: status.Failed}
 	}
 }

@@ -31,6 +31,7 @@ type serverParts struct {
 	invoker        apiserver.Invoker
 	preparer       apiserver.Preparer
 	runtimeVersion func(name string) (lambda.RuntimeVersionID, error)
+	provisioned    func(catalog.Provision) apiserver.ProvisionState
 }
 
 func newServer(cfg Config, p serverParts) (*server, error) {
@@ -38,7 +39,7 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 	api, err := apiserver.New(apiserver.Config{
 		Catalog: p.catalog, Blobs: p.blobs, Invoker: p.invoker, Preparer: p.preparer,
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
-		Provisioned: r.provisioned,
+		Provisioned: p.provisioned,
 		RuntimeVersion: func(name string) lambda.RuntimeVersionID {
 			version, err := p.runtimeVersion(name)
 			if err != nil {
