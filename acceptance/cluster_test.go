@@ -489,17 +489,3 @@ func (l *timeline) take() []string {
 	l.events = nil
 	return events
 }
-
-// endCall lets the given call return and waits for it.
-func (w *worker) endCall(k *call) {
-	w.c.t.Helper()
-	id := k.environment.Load().(lambda.EnvironmentID)
-	w.mu.Lock()
-	e := w.live[id]
-	close(e.finish)
-	e.finish = nil
-	w.now--
-	w.mu.Unlock()
-	w.c.managers[e.owner].edgeIdle(id)
-	<-k.done
-}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -139,7 +140,12 @@ func TestTheCapsOfBothPoolsHoldWhileAFunctionMoves(t *testing.T) {
 	s := newService(t, serviceSettings{})
 	s.create("f")
 	s.create("g")
+	s.create("h")
 	s.setConcurrency(106)
+	s.hold(97, "h", "") // so that few of the unreserved are left for the others
+	finish := s.machine.pass()
+	defer finish()
+	s.machine.takes = 5 * time.Millisecond
 	done := make(chan struct{})
 	var callers sync.WaitGroup
 	var ok, throttled atomic.Int64
@@ -166,20 +172,24 @@ func TestTheCapsOfBothPoolsHoldWhileAFunctionMoves(t *testing.T) {
 		})
 	}
 	for range 30 {
+		time.Sleep(10 * time.Millisecond) // for calls in both states
 		if err := s.reserve("f", 3); err != nil {
 			t.Error(err)
 		}
+		time.Sleep(10 * time.Millisecond)
 		if _, err := s.client.DeleteFunctionConcurrency(t.Context(), &sdk.DeleteFunctionConcurrencyInput{FunctionName: aws.String("f")}); err != nil {
 			t.Error(err)
 		}
 	}
 	close(done)
 	callers.Wait()
+	finish()
+	s.eventually("all calls have ended", func() bool { return s.machine.running() == 0 })
 	m := s.machine
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	own, rest := m.most[lambda.PoolID{Account: account, Function: "f"}], m.most[unreserved]
-	if own == 0 || own > 3 || rest == 0 || rest > 106 {
+	if own != 3 || rest != 106 {
 		t.Errorf("most calls at once: %d in the reserved pool of 3, %d in the unreserved of 106", own, rest)
 	}
 	for pool, n := range m.inPool {

@@ -72,12 +72,10 @@ func TestProvisionedEnvironmentsAreUsedFirstAndKept(t *testing.T) {
 	s.wantKind("f", "1", "ahead 1")
 	s.wantKind("f", "", "on-demand $LATEST")
 	s.hold(3, "f", "1")
-	s.machine.mu.Lock()
-	gate := s.machine.gate
-	s.machine.gate = nil
-	s.machine.mu.Unlock()
+	finish := s.machine.pass()
+	defer finish()
 	s.wantKind("f", "1", "on-demand 1") // all three run
-	close(gate)
+	finish()
 	s.eventually("the calls have ended", func() bool { return s.machine.running() == 0 })
 
 	s.machine.end(s.machine.ahead("1")[0]) // a crash

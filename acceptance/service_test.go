@@ -230,7 +230,8 @@ type machine struct {
 	live  map[lambda.EnvironmentID]*made
 	gate  chan struct{} // calls end when it is closed; nil when they do not wait
 	now   int
-	fails bool // environments made ahead fail to initialise
+	takes time.Duration // a call that does not wait
+	fails bool          // environments made ahead fail to initialise
 	made  int
 
 	inPool map[lambda.PoolID]int // granted and not idle again
@@ -313,7 +314,7 @@ func (m *machine) free(e *made) {
 
 func (m *machine) Invoke(_ context.Context, r lambda.Reservation, _ *lambda.Invocation) (*lambda.Outcome, error) {
 	m.mu.Lock()
-	e, gate := m.live[r.Environment], m.gate
+	e, gate, takes := m.live[r.Environment], m.gate, m.takes
 	if e == nil {
 		m.mu.Unlock()
 		return nil, lambda.ErrUnknownEnvironment
@@ -322,6 +323,8 @@ func (m *machine) Invoke(_ context.Context, r lambda.Reservation, _ *lambda.Invo
 	m.mu.Unlock()
 	if gate != nil {
 		<-gate
+	} else {
+		time.Sleep(takes)
 	}
 	kind := `"on-demand ` + e.key.Version + `"`
 	if e.ahead {
@@ -342,6 +345,15 @@ func (m *machine) block(on bool) {
 	if on && m.gate == nil {
 		m.gate = make(chan struct{})
 	}
+}
+
+// pass makes calls from now on not wait; those that wait go on waiting until the returned function is called.
+func (m *machine) pass() (finish func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	gate := m.gate
+	m.gate = nil
+	return sync.OnceFunc(func() { close(gate) })
 }
 
 func (m *machine) finishAll() {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"berth/lambda"
 )
 
 // wiring is how the roles of a test reach one another. Every test runs with each.
@@ -65,4 +67,18 @@ func (c *cluster) listen(h http.Handler) string {
 	s := httptest.NewServer(h)
 	c.t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
+}
+
+// endCall lets the given call return and waits for it.
+func (w *worker) endCall(k *call) {
+	w.c.t.Helper()
+	id := k.environment.Load().(lambda.EnvironmentID)
+	w.mu.Lock()
+	e := w.live[id]
+	close(e.finish)
+	e.finish = nil
+	w.now--
+	w.mu.Unlock()
+	w.c.managers[e.owner].edgeIdle(id)
+	<-k.done
 }
