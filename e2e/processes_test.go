@@ -5,10 +5,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 
 	"berth/client"
 	"berth/internal/serverproc"
@@ -147,6 +151,38 @@ func TestProcessesWithoutTheEngine(t *testing.T) {
 	python(t, c, "later", "def handler(event, context):\n    return {}\n")
 	call(t, c, "later", "", `{}`)
 	call(t, c, "steady", "", `{}`)
+	remove(t, c, "steady") // now: its clean-up comes after the second engine's
+}
+
+// TestProcessesAddLittleTime: two hops between processes, beside the same call in one process.
+func TestProcessesAddLittleTime(t *testing.T) {
+	const rounds, most = 1000, 2 * time.Millisecond // the aim is 0.5 ms; other tests may keep the machine busy
+	p := startProcesses(t, 1, 1)
+	clients := []*client.Client{sharedClient(t), p.frontends[0]}
+	name := "hops"
+	took := make([][]time.Duration, len(clients))
+	for _, c := range clients {
+		python(t, c, name, "def handler(event, context):\n    return {}\n")
+		for range 50 {
+			call(t, c, name, "", `{}`)
+		}
+	}
+	for range rounds { // in turns: what else the machine does slows both
+		for i, c := range clients {
+			began := time.Now()
+			invoke(t, c, &lambda.InvokeInput{FunctionName: &name})
+			took[i] = append(took[i], time.Since(began))
+		}
+	}
+	var p50 [2]time.Duration
+	for i := range took {
+		slices.Sort(took[i])
+		p50[i] = took[i][rounds/2]
+	}
+	t.Logf("p50 of a warm call: %v in one process, %v over three, %v more", p50[0], p50[1], p50[1]-p50[0])
+	if p50[1]-p50[0] > most && !raceEnabled {
+		t.Errorf("separate processes add %v, want at most %v", p50[1]-p50[0], most)
+	}
 }
 
 // TestProcessesThatCannotStart: bad input ends a process within seconds, and says what is wrong.

@@ -1,0 +1,90 @@
+package node
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"berth/frontend"
+	"berth/lambda"
+	"berth/members"
+)
+
+// frontends makes peers over one server, each of which knows all ids. Those in silent never answer.
+func frontends(t *testing.T, ids []string, loads map[string][2]int) map[string]*peers {
+	t.Helper()
+	s, err := natsserver.NewServer(&natsserver.Options{DontListen: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	view := &members.View{}
+	out := map[string]*peers{}
+	for _, id := range ids {
+		view.Frontends = append(view.Frontends, &members.Tracked{Member: members.Member{ID: id, Role: members.Frontend}})
+		conn, err := nats.Connect("", nats.InProcessServer(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(conn.Close)
+		p := &peers{id: id, conn: conn, view: func() *members.View { return view }}
+		out[id] = p
+		load, answers := loads[id]
+		if !answers {
+			continue
+		}
+		if err := p.serveLoad(func(pool lambda.PoolID) (int, int) {
+			if pool.Function != "f" {
+				t.Errorf("%s was asked for %v", id, pool)
+			}
+			return load[0], load[1]
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+var pool = lambda.PoolID{Account: "000000000001", Function: "f"}
+
+func TestPeersAnswerTheirSum(t *testing.T) {
+	all := frontends(t, []string{"a", "b", "c"}, map[string][2]int{"a": {100, 9}, "b": {3, 2}, "c": {4, 1}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if got, want := all["a"].PoolLoad(ctx, pool), (frontend.PeerLoad{InFlight: 7, MaxSize: 2, Complete: true}); got != want {
+		t.Errorf("PoolLoad = %+v, want %+v: all others and not itself", got, want)
+	}
+}
+
+func TestAPeerThatHangsCostsTheTimeLimit(t *testing.T) {
+	all := frontends(t, []string{"a", "b", "silent"}, map[string][2]int{"a": {0, 1}, "b": {3, 2}})
+	const limit = 200 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	began := time.Now()
+	got := all["a"].PoolLoad(ctx, pool)
+	if want := (frontend.PeerLoad{InFlight: 3, MaxSize: 2}); got != want {
+		t.Errorf("PoolLoad = %+v, want %+v", got, want)
+	}
+	if took := time.Since(began); took < limit || took > limit+2*time.Second {
+		t.Errorf("it took %v, the limit is %v", took, limit)
+	}
+}
+
+func TestAFrontendWithoutPeersAsksNobody(t *testing.T) {
+	all := frontends(t, []string{"a"}, map[string][2]int{"a": {5, 5}})
+	all["a"].conn.Close() // it must not be needed
+	if got := all["a"].PoolLoad(t.Context(), pool); got != (frontend.PeerLoad{Complete: true}) {
+		t.Errorf("PoolLoad = %+v", got)
+	}
+}
