@@ -72,6 +72,6 @@ func explainMissing(err error, name string) error {
 	errors.As(err, &api)
 	return &smithy.GenericAPIError{
 		Code:    api.ErrorCode(),
-		Message: fmt.Sprintf("%s\nthere is no function %q: `berth list` shows those that exist", api.ErrorMessage(), name),
+		Message: fmt.Sprintf("%s\nno function %q, or it has no such version or alias: `berth list` shows the functions", api.ErrorMessage(), name),
 	}
 }
