@@ -66,7 +66,7 @@ func newPlan(host *hostFacts, spec sandbox.Spec, scratch bool) (*plan, error) {
 	}
 	p.add(opHostname, 0, hostname, "")
 	p.add(opRoot, 0, host.attach, rootSize)
-	for _, dir := range []string{"/dev", "/dev/shm", "/etc", "/proc", "/tmp", "/var"} {
+	for _, dir := range []string{"/dev", "/dev/shm", "/etc", "/opt", "/proc", "/tmp", "/var"} {
 		p.add(opDir, 0o755, dir, "")
 	}
 	p.devices()
@@ -155,11 +155,11 @@ func (p *plan) parents(dir string, made map[string]bool) {
 
 func beneath(name, dir string) bool { return strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/") }
 
-// maskedProc are the entries of /proc that the OCI default profile hides; those it makes read-only need nothing, since all of
-// /proc is.
+// maskedProc are the entries of /proc that the OCI default profile hides, and those that tell of the host's boot and disks;
+// what the profile makes read-only needs nothing, since all of /proc is.
 var maskedProc = []string{
-	"acpi", "asound", "interrupts", "kallsyms", "kcore", "key-users", "keys", "latency_stats", "sched_debug", "scsi",
-	"timer_list", "timer_stats",
+	"acpi", "asound", "cmdline", "diskstats", "interrupts", "kallsyms", "kcore", "key-users", "keys", "latency_stats",
+	"partitions", "sched_debug", "scsi", "timer_list", "timer_stats",
 }
 
 func readHost(attach string) (*hostFacts, error) {

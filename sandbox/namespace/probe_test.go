@@ -170,17 +170,20 @@ func probeFiles(secret []string) (f findings) {
 	}
 	entries, err := os.ReadDir("/")
 	for _, e := range entries {
-		if !slices.Contains([]string{"bin", "dev", "etc", "lib", "lib64", "proc", "tmp", "usr", "var"}, e.Name()) {
+		if !slices.Contains([]string{"bin", "dev", "etc", "lib", "lib64", "opt", "proc", "tmp", "usr", "var"}, e.Name()) {
 			f.add("/%s exists", e.Name())
 		}
 	}
 	if err != nil {
 		f.add("/: %v", err)
 	}
+	if entries, err := os.ReadDir("/opt"); err != nil || len(entries) > 0 {
+		f.add("/opt holds %v, %v", entries, err)
+	}
 	if entries, err := os.ReadDir("/tmp"); err != nil || len(entries) > 0 {
 		f.add("/tmp holds %v, %v", entries, err)
 	}
-	for _, name := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/kallsyms"} {
+	for _, name := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/kallsyms", "/proc/cmdline", "/proc/partitions"} {
 		if text, err := os.ReadFile(name); err == nil && len(text) > 0 {
 			f.add("%s shows %d bytes", name, len(text))
 		}
