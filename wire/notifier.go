@@ -12,8 +12,8 @@ import (
 // Limits of a Notifier.
 const (
 	// sendGrace is how long a caller of EnvironmentIdle waits until the notice is on its way; a tenth of it nearly always
-	// suffices. Answering an invocation before would let its caller's next one find the environment still busy. To wait
-	// until the notice is acknowledged would cost every call 0.3 ms, and the way back to the caller takes longer than that.
+	// suffices. Answering an invocation before would let its caller's next one find the environment still busy. Waiting
+	// for the acknowledgement would cost every call a round trip, and the way back to the caller takes longer than the notice.
 	sendGrace = 2 * time.Millisecond
 	// keptFor is how long notices wait for a manager that is not known (any more): it may be about to announce itself.
 	keptFor    = 10 * time.Second
