@@ -143,8 +143,12 @@ type remoteWorker struct {
 	known *members.Tracked
 }
 
-// Start is wire.Worker's.
+// Start is wire.Worker's. While workers are upgraded a frontend may have meant another version of the runtime than this
+// worker has: the environment's key would lie (I2).
 func (w *remoteWorker) Start(ctx context.Context, req lambda.StartRequest) error {
+	if has := w.known.Runtimes[req.Version.Runtime]; has != req.Key.Runtime {
+		return fmt.Errorf("worker %s has version %q of the runtime %s, and %q was asked for", w.known.ID, has, req.Version.Runtime, req.Key.Runtime)
+	}
 	w.known.Promise(int64(req.Version.MemoryMB)<<20 + worker.EnvironmentOverhead)
 	err := w.Worker.Start(ctx, req)
 	if errors.Is(err, lambda.ErrNoCapacity) {

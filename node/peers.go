@@ -56,7 +56,7 @@ func (p *peers) PoolLoad(ctx context.Context, id lambda.PoolID) frontend.PeerLoa
 	if err != nil {
 		return sum
 	}
-	defer answers.Unsubscribe() //nolint:errcheck // it fails with the connection, which does the same
+	defer func() { _ = answers.Unsubscribe() }() // it fails when the connection is closed, which does the same
 	if err := p.conn.PublishRequest(loadSubject, answers.Subject, question); err != nil {
 		return sum
 	}

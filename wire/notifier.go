@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -10,9 +11,10 @@ import (
 
 // Limits of a Notifier.
 const (
-	// deliveryGrace is how long a caller of EnvironmentIdle waits for the manager to hear it. It nearly always does within a
-	// tenth of this; answering an invocation before would let its caller's next one find the environment still busy.
-	deliveryGrace = 2 * time.Millisecond
+	// sendGrace is how long a caller of EnvironmentIdle waits until the notice is on its way; a tenth of it nearly always
+	// suffices. Answering an invocation before would let its caller's next one find the environment still busy. Waiting
+	// for the acknowledgement would cost every call a round trip, and the way back to the caller takes longer than the notice.
+	sendGrace = 2 * time.Millisecond
 	// keptFor is how long notices wait for a manager that is not known (any more): it may be about to announce itself.
 	keptFor    = 10 * time.Second
 	firstPause = 10 * time.Millisecond // after a failed delivery; doubles
@@ -63,14 +65,14 @@ type Owner struct {
 	id       lambda.ManagerID
 }
 
-// EnvironmentIdle queues the notice and waits until it is delivered, for at most 2 ms, and not at all while the manager does
-// not answer.
+// EnvironmentIdle queues the notice and waits until it is on its way, for at most 2 ms, and not at all while the manager
+// does not answer.
 func (o *Owner) EnvironmentIdle(id lambda.EnvironmentID) {
-	if delivered := o.notifier.add(o.id, Notice{Environment: id}); delivered != nil {
-		limit := time.NewTimer(deliveryGrace)
+	if sent := o.notifier.add(o.id, Notice{Environment: id}); sent != nil {
+		limit := time.NewTimer(sendGrace)
 		defer limit.Stop()
 		select {
-		case <-delivered:
+		case <-sent:
 		case <-limit.C:
 		}
 	}
@@ -85,12 +87,12 @@ func (o *Owner) EnvironmentGone(id lambda.EnvironmentID) {
 // manager has not heard to be idle is not used again.
 type queue struct {
 	pending []Notice
-	done    chan struct{} // closed when pending's successor batch is delivered
+	sent    chan struct{} // closed when what is pending now is on its way
 	failing bool
 }
 
-// add queues a notice and starts its delivery. The channel is closed when it was heard; nil when that may take long.
-func (n *Notifier) add(id lambda.ManagerID, notice Notice) (delivered <-chan struct{}) {
+// add queues a notice and starts its delivery. The channel is closed when it is on its way; nil when that may take long.
+func (n *Notifier) add(id lambda.ManagerID, notice Notice) (sent <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	q := n.queues[id]
@@ -98,7 +100,7 @@ func (n *Notifier) add(id lambda.ManagerID, notice Notice) (delivered <-chan str
 		if n.stopped {
 			return nil
 		}
-		q = &queue{done: make(chan struct{})}
+		q = &queue{sent: make(chan struct{})}
 		n.queues[id] = q
 		n.sending.Go(func() { n.send(id, q) })
 	}
@@ -106,11 +108,11 @@ func (n *Notifier) add(id lambda.ManagerID, notice Notice) (delivered <-chan str
 	if q.failing {
 		return nil
 	}
-	return q.done
+	return q.sent
 }
 
 // take returns the next batch; none when the queue is empty, which is dropped then.
-func (n *Notifier) take(id lambda.ManagerID, q *queue) (batch []Notice, delivered chan struct{}) {
+func (n *Notifier) take(id lambda.ManagerID, q *queue) (batch []Notice, sent chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(q.pending) == 0 {
@@ -122,32 +124,32 @@ func (n *Notifier) take(id lambda.ManagerID, q *queue) (batch []Notice, delivere
 	} else {
 		batch, q.pending = q.pending, nil
 	}
-	delivered, q.done = q.done, make(chan struct{})
-	return batch, delivered
+	sent, q.sent = q.sent, make(chan struct{})
+	return batch, sent
 }
 
 func (n *Notifier) send(id lambda.ManagerID, q *queue) {
 	for {
-		batch, delivered := n.take(id, q)
+		batch, sent := n.take(id, q)
 		if batch == nil {
 			return
 		}
-		if !n.deliver(id, q, batch) {
+		if !n.deliver(id, q, batch, sync.OnceFunc(func() { close(sent) })) {
 			n.drop(id)
 			return
 		}
-		close(delivered)
 	}
 }
 
 // deliver tries until the manager has heard; false when it is gone, or there is no more time.
-func (n *Notifier) deliver(id lambda.ManagerID, q *queue, batch []Notice) bool {
+func (n *Notifier) deliver(id lambda.ManagerID, q *queue, batch []Notice, sent func()) bool {
+	ctx := httptrace.WithClientTrace(n.ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent() }})
 	var unknownSince time.Time
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		m, known := n.manager(id)
 		if known {
 			unknownSince = time.Time{}
-			if err := m.Notify(n.ctx, batch); err == nil {
+			if err := m.Notify(ctx, batch); err == nil {
 				n.setFailing(q, false)
 				return true
 			}

@@ -268,7 +268,7 @@ func TestNobodyListens(t *testing.T) {
 
 // TestTheServerDiesDuringACall: whether the function ran is not known, so it must not be tried again.
 func TestTheServerDiesDuringACall(t *testing.T) {
-	d := &double{hold: make(chan struct{})}
+	d := &double{hold: make(chan struct{}), outcome: &lambda.Outcome{}}
 	m, w, s := serve(t, d)
 	calls := map[string]chan error{"Invoke": make(chan error, 1), "Acquire": make(chan error, 1)}
 	go func() {
