@@ -59,7 +59,13 @@ func (p *poolView) currentSize() int {
 	return p.size
 }
 
-func (p *poolView) report(id lambda.ManagerID, load lambda.Load, now time.Time) {
+// report keeps what a manager told. The call it was told to is left out: one call after the other is a load of none, on
+// however many managers they were drawn.
+func (p *poolView) report(id lambda.ManagerID, answer lambda.Answer, now time.Time) {
+	load := answer.Load
+	if answer.Verdict == lambda.Granted {
+		load.Running--
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reports[id] = report{load, now}

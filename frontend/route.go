@@ -190,7 +190,7 @@ func (c *route) askFor(ctx context.Context, id lambda.ManagerID, reuseOnly bool)
 	if err != nil {
 		return lambda.Answer{}, err
 	}
-	c.p.report(id, answer.Load, time.Now())
+	c.p.report(id, answer, time.Now())
 	if answer.Verdict != lambda.Granted && answer.Verdict != lambda.Miss {
 		if c.last == nil {
 			c.last = make(map[lambda.ManagerID]lambda.Answer, len(c.order))
