@@ -79,6 +79,6 @@ func (w *worker) endCall(k *call) {
 	e.finish = nil
 	w.now--
 	w.mu.Unlock()
-	w.c.managers[e.owner].edgeIdle(id)
+	w.c.managers[e.owner].edgeIdle(id, e.number)
 	<-k.done
 }

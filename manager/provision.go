@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"berth/lambda"
 )
 
@@ -173,7 +171,7 @@ func (m *Manager) reconcile(ctx context.Context) {
 	ps.mu.Unlock()
 	m.retire(ctx, over)
 	for _, e := range ended {
-		m.ending.Go(func() { m.end(ctx, e) })
+		m.background.Go(func() { m.end(ctx, e) })
 	}
 }
 
@@ -299,7 +297,7 @@ func (ps *provisions) mayStart(p *provision) bool {
 // startAhead starts one environment; false when no worker has room, also after idle ones have been ended.
 func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarget) bool {
 	for range roomTries {
-		id, w, found := m.drawWorker(t.Version)
+		id, w, found := m.drawWorker(t.Version, nil)
 		if found {
 			err := m.startAheadOn(ctx, p, t, id, w)
 			if err == nil {
@@ -311,7 +309,7 @@ func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarge
 				return true // it counts as failed, and is tried again later
 			}
 		}
-		if !m.makeRoom(ctx) {
+		if _, ok := m.makeRoom(ctx); !ok {
 			return false
 		}
 	}
@@ -320,9 +318,10 @@ func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarge
 
 // startAheadOn registers the environment before the worker knows of it, as startOn does.
 func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
+	now := time.Now()
 	e := &environment{
-		id: lambda.EnvironmentID(uuid.NewString()), worker: id, state: starting, provision: p,
-		bytes: int64(t.Version.MemoryMB) << 20, began: time.Now(),
+		id: m.newID(), worker: id, state: starting, provision: p, bytes: int64(t.Version.MemoryMB) << 20, began: now,
+		confirmed: now, timeout: t.Version.Timeout,
 	}
 	m.register(t.Key, e)
 	m.provisions.mu.Lock()
@@ -330,6 +329,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 	m.provisions.mu.Unlock()
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: t.Key, Version: t.Version, Ahead: true})
 	if err == nil {
+		e.set.confirm(e, now)
 		return nil
 	}
 	if errors.Is(err, lambda.ErrNoCapacity) {
@@ -345,7 +345,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 func (m *Manager) retire(ctx context.Context, over []*environment) {
 	for _, e := range over {
 		if e.set.retire(e) {
-			m.ending.Go(func() { m.end(ctx, e) })
+			m.background.Go(func() { m.end(ctx, e) })
 		}
 	}
 }

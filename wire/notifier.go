@@ -65,8 +65,8 @@ type Owner struct {
 
 // EnvironmentIdle queues the notice and waits until it is delivered, for at most 2 ms, and not at all while the manager does
 // not answer.
-func (o *Owner) EnvironmentIdle(id lambda.EnvironmentID) {
-	if delivered := o.notifier.add(o.id, Notice{Environment: id}); delivered != nil {
+func (o *Owner) EnvironmentIdle(id lambda.EnvironmentID, reservation uint64) {
+	if delivered := o.notifier.add(o.id, Notice{Environment: id, Reservation: reservation}); delivered != nil {
 		limit := time.NewTimer(deliveryGrace)
 		defer limit.Stop()
 		select {
