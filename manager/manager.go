@@ -41,7 +41,7 @@ const (
 	sweepInterval           = time.Second
 	evictionTries           = 64 // idle environments ended to make room for one new environment
 	renewalsPerLease        = 4  // so that three may be lost in a row
-	endLimit                = 5 * time.Second
+	endLimit                = 4500 * time.Millisecond
 )
 
 // Config of a Manager. Zero durations take the defaults.

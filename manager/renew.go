@@ -12,7 +12,7 @@ import (
 
 // Limits of time towards workers.
 const (
-	renewLimit = 5 * time.Second
+	renewLimit = 2500 * time.Millisecond // less than the time between two renewals: they never overlap
 	// longestStart bounds the time from a reservation to the begin of its invocation: a worker gives a start a minute.
 	longestStart = time.Minute
 )
