@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"berth/lambda"
@@ -35,9 +36,8 @@ type Workers interface {
 
 // Limits of time. See Config to change them.
 const (
-	DefaultIdleLimit        = 10 * time.Minute // an idle environment ends after this; Lambda's own is 5–15 min
-	DefaultReservationLimit = 5 * time.Second  // an unused reservation is given back after this
-	DefaultRoomLimit        = 2 * time.Second  // how long a call waits for memory on a worker before it is throttled
+	DefaultReservationLimit = 5 * time.Second // an unused reservation is given back after this
+	DefaultRoomLimit        = 2 * time.Second // how long a call waits for memory on a worker before it is throttled
 	sweepInterval           = time.Second
 	evictionTries           = 64 // idle environments ended to make room for one new environment
 	renewalsPerLease        = 4  // so that three may be lost in a row
@@ -60,7 +60,7 @@ type Config struct {
 	Current func(lambda.EnvironmentKey) bool
 	// Provisions returns what is to be made ahead and kept, of all pools; nil for nothing.
 	Provisions       func() []Provision
-	IdleLimit        time.Duration
+	KeepAlive        KeepAlive // of environments that are not provisioned; nil is NewHistogram(DefaultWorth)
 	ReservationLimit time.Duration
 	RoomLimit        time.Duration // negative: a call does not wait for room
 	Lease            time.Duration // the workers' lambda.OwnerLease
@@ -78,14 +78,16 @@ type Manager struct {
 	environments sync.Map // lambda.EnvironmentID → *environment
 	provisions   *provisions
 	room         room
+	records      sync.Map     // lambda.EnvironmentKey without ConfigID and Runtime → *record
+	warming      atomic.Int64 // environments that the policy is making ahead of calls
 	rng          *rand.Rand
 	background   sync.WaitGroup // calls of workers
 }
 
 // New makes a manager without environments.
 func New(cfg Config) *Manager {
-	if cfg.IdleLimit == 0 {
-		cfg.IdleLimit = DefaultIdleLimit
+	if cfg.KeepAlive == nil {
+		cfg.KeepAlive = NewHistogram(DefaultWorth)
 	}
 	if cfg.ReservationLimit == 0 {
 		cfg.ReservationLimit = DefaultReservationLimit

@@ -136,7 +136,7 @@ func setupProvisioned(room int, current func(lambda.EnvironmentKey) bool, provis
 		panic(err)
 	}
 	m := manager.New(manager.Config{
-		ID: "m", Workers: w, Current: current, Provisions: provisions, Log: slog.New(slog.DiscardHandler),
+		ID: "m", Workers: w, Current: current, Provisions: provisions, KeepAlive: manager.Fixed(keep), Log: slog.New(slog.DiscardHandler),
 		Ring:  func() *ring.Ring { return r },
 		Limit: func(lambda.PoolID) int { return 10_000 },
 	})
@@ -350,13 +350,16 @@ func TestAFailedStartLeavesNothing(t *testing.T) {
 	}
 }
 
+// keep is for how long setup's managers keep idle environments.
+const keep = 10 * time.Minute
+
 func TestIdleEnvironmentsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, w := setup(10, nil)
 		run(t, m)
 		makeIdle(t, m, "f")
 		busy := acquire(t, m, "g")
-		time.Sleep(manager.DefaultIdleLimit - 2*time.Second)
+		time.Sleep(keep - 2*time.Second)
 		if _, ended, _ := w.counts(); ended != 0 {
 			t.Fatal("ended before the idle limit")
 		}

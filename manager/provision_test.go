@@ -54,7 +54,7 @@ func TestProvisionedEnvironmentsNeverEndByThemselves(t *testing.T) {
 		if s := m.ProvisionStatus(w.list()[0]); s.Allocated != 0 || s.Failed {
 			t.Errorf("while they start: %+v", s)
 		}
-		after(manager.DefaultIdleLimit + time.Hour)
+		after(keep + time.Hour)
 		if s := m.ProvisionStatus(w.list()[0]); s.Allocated != 2 || s.Current != 2 {
 			t.Errorf("an hour later: %+v", s)
 		}

@@ -14,8 +14,9 @@ type state uint8
 const (
 	idle state = iota
 	reserved
-	ending   // the manager told the worker to end it
+	warming  // made ahead of calls by the policy, not ready yet
 	silent   // idle when its worker was last heard of, which does not answer now
+	ending   // the manager told the worker to end it
 	starting // made ahead (provisioned), not initialised yet
 	retired  // made ahead, no longer wanted, and running a call: ends after it
 )
@@ -31,6 +32,8 @@ type environment struct {
 	state   state
 	pool    *pool     // whose call it has, while reserved; a function's pool may change between two calls
 	since   time.Time // idle since
+	record  *record   // of its function; nil for those that were made ahead (provisioned). Never changes
+	seen    time.Time // since, as the sweep saw it; the sweep's own
 	number  uint64    // of the last reservation; 0 while one that was made ahead has had none
 	expires time.Time // of that reservation
 	asked   bool      // the worker has been asked to give it back
@@ -74,8 +77,12 @@ func (s *set) add(e *environment) bool {
 func (s *set) remove(e *environment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.inUse() {
-		e.free()
+	switch {
+	case e.inUse():
+		e.free(time.Now())
+	case e.state == warming:
+		e.warmed()
+		e.record.pause(time.Now())
 	}
 	s.unlist(e)
 	s.total--
@@ -87,12 +94,19 @@ func (s *set) remove(e *environment) bool {
 func (e *environment) inUse() bool { return e.state == reserved || e.state == retired }
 
 // free gives back what e was admitted for. A call in an environment made ahead has not been admitted: its end is told only.
-func (e *environment) free() {
+func (e *environment) free(now time.Time) {
 	if e.provision != nil {
 		e.pool.released.Add(1)
 		return
 	}
+	e.record.habit.Ended(now)
 	e.pool.release()
+}
+
+// warmed is told that e is no longer being made ahead of calls.
+func (e *environment) warmed() {
+	e.pool.warming.Add(-1)
+	e.record.warming.Add(-1)
 }
 
 // take reserves the most recently used idle environment if there is one and the pool admits it; full tells the latter apart.
@@ -117,6 +131,9 @@ func (s *set) take(p *pool, quota int, now, expires time.Time) (e *environment, 
 	e.state, e.pool, e.expires, e.asked, e.began = reserved, p, expires, false, now
 	e.number++
 	s.worth.used(now)
+	if e.record != nil {
+		e.record.habit.Began(now)
+	}
 	return e, e.number, false
 }
 
@@ -130,13 +147,13 @@ func (s *set) put(e *environment, number uint64, now time.Time) (over bool) {
 	}
 	before := e.state
 	switch before {
-	case reserved, starting:
+	case reserved, starting, warming:
 		s.worth.held(now.Sub(e.began), e.warm)
 		e.since, e.warm = now, true
 	case silent: // it has been idle for longer
 	case retired:
 		e.state = ending
-		e.free()
+		e.free(now)
 		return true
 	default:
 		return false
@@ -148,8 +165,11 @@ func (s *set) put(e *environment, number uint64, now time.Time) (over bool) {
 	} else {
 		s.idle = append(s.idle, e)
 	}
-	if before == reserved {
-		e.free()
+	switch before {
+	case reserved:
+		e.free(now)
+	case warming:
+		e.warmed()
 	}
 	return false
 }
@@ -213,7 +233,7 @@ func (s *set) holding(e *environment, now time.Time, all bool) (h lambda.Holding
 		return h, false
 	}
 	e.asked = e.asked || expired
-	return lambda.Holding{Environment: e.id, Reservation: e.number, GiveBack: expired}, true
+	return lambda.Holding{Environment: e.id, Reservation: e.number, GiveBack: expired || e.state == warming}, true
 }
 
 // confirm notes that the worker knew of e, and that it is wanted, at some time after the given one.
@@ -234,11 +254,12 @@ func (s *set) lost(e *environment, now time.Time, lease time.Duration) bool {
 	return now.Sub(e.confirmed) > lease
 }
 
-// stateOf returns where e stands, and since when it has been idle if it is.
-func (s *set) stateOf(e *environment) (since time.Time, now state) {
+// waits reports whether e counts among the environments that wait for a call, or will in a moment, and since when. Those that
+// are provisioned are not the policy's.
+func (s *set) waits(e *environment) (since time.Time, counts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return e.since, e.state
+	return e.since, e.provision == nil && (e.state == idle || e.state == warming || e.state == silent)
 }
 
 // appraise returns where e stands, and as what it would be ended if it is idle.

@@ -69,18 +69,9 @@ func (m *Manager) start(ctx context.Context, p *pool, req lambda.AcquireRequest,
 // environment that the worker made although no answer came ends there with its lease.
 func (m *Manager) startOn(ctx context.Context, p *pool, req lambda.AcquireRequest, expires time.Time, id lambda.WorkerID, w Worker) (*environment, error) {
 	now := time.Now()
-	e := &environment{
-		id:        m.newID(),
-		worker:    id,
-		state:     reserved,
-		pool:      p,
-		number:    firstReservation,
-		expires:   expires,
-		began:     now,
-		confirmed: now,
-		timeout:   req.Version.Timeout,
-		bytes:     int64(req.Version.MemoryMB) << 20,
-	}
+	e := m.newEnvironment(p, req, id, m.record(req, now))
+	e.state, e.expires = reserved, expires
+	e.record.habit.Began(now)
 	m.register(req.Key, e)
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version})
 	if err != nil {
@@ -89,6 +80,14 @@ func (m *Manager) startOn(ctx context.Context, p *pool, req lambda.AcquireReques
 	}
 	e.set.confirm(e, now)
 	return e, nil
+}
+
+func (m *Manager) newEnvironment(p *pool, req lambda.AcquireRequest, w lambda.WorkerID, r *record) *environment {
+	now := time.Now()
+	return &environment{
+		id: m.newID(), worker: w, pool: p, record: r, number: firstReservation, began: now, confirmed: now,
+		timeout: req.Version.Timeout, bytes: int64(req.Version.MemoryMB) << 20,
+	}
 }
 
 // newID returns a random UUID.

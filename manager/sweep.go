@@ -8,16 +8,29 @@ import (
 	"berth/lambda"
 )
 
-// sweep ends environments that were idle for too long or can never be asked for again.
+// sweep ends environments that can never be asked for again, and has the policy decide about the others that are idle.
 func (m *Manager) sweep(ctx context.Context, now time.Time) {
+	list := map[*record][]*environment{}
 	m.environments.Range(func(_, v any) bool {
 		e := v.(*environment)
-		since, state := e.set.stateOf(e)
-		if state == idle && e.provision == nil && (now.Sub(since) >= m.cfg.IdleLimit || !m.cfg.Current(e.set.key)) && e.set.claim(e) {
-			m.background.Go(func() { m.end(ctx, e) })
+		since, counts := e.set.waits(e)
+		switch {
+		case !counts:
+		case !m.cfg.Current(e.set.key):
+			m.endIdle(ctx, e)
+		default:
+			e.seen = since
+			list[e.record] = append(list[e.record], e)
 		}
 		return ctx.Err() == nil
 	})
+	m.adjust(ctx, now, list)
+}
+
+func (m *Manager) endIdle(ctx context.Context, e *environment) {
+	if e.set.claim(e) {
+		m.background.Go(func() { m.end(ctx, e) })
+	}
 }
 
 // makeRoom ends the idle environment of least value (see appraise) and returns when its memory is free, and where that was.
@@ -31,7 +44,7 @@ func (m *Manager) makeRoom(ctx context.Context) (lambda.WorkerID, bool) {
 			m.end(ctx, victim)
 			return victim.worker, true
 		case victim != nil: // somebody was faster: look again
-		case someEnding:
+		case someEnding && m.cfg.RoomLimit > 0:
 			return "", waitFor(ctx, changed)
 		default:
 			return "", false

@@ -45,7 +45,7 @@ type shape struct {
 	quota                        int
 	limits                       map[lambda.PoolID]int
 	functions                    []function
-	idleLimit                    time.Duration
+	keepAlive                    func() manager.KeepAlive
 	rate                         float64 // calls per second and function
 	capacity                     int64   // of a worker, bytes
 	startTime                    time.Duration
@@ -120,8 +120,12 @@ func newCluster(o Options) *Cluster {
 func newShape(rng *rand.Rand) shape {
 	s := shape{
 		managers: 2 + rng.IntN(4), frontends: 2 + rng.IntN(2), workers: 2 + rng.IntN(4), quota: 1 + rng.IntN(4),
-		limits:    map[lambda.PoolID]int{{Account: account}: 3 + rng.IntN(10)},
-		idleLimit: []time.Duration{10 * time.Second, 30 * time.Second, 10 * time.Minute}[rng.IntN(3)],
+		limits: map[lambda.PoolID]int{{Account: account}: 3 + rng.IntN(10)},
+		keepAlive: []func() manager.KeepAlive{
+			func() manager.KeepAlive { return manager.Fixed(10 * time.Second) },
+			func() manager.KeepAlive { return manager.NewHistogram(manager.DefaultWorth) },
+			func() manager.KeepAlive { return manager.NewHistogram(0.5) },
+		}[rng.IntN(3)],
 		rate:      0.3 + 3*rng.Float64(),
 		capacity:  int64(4+rng.IntN(12)) * 128 << 20,
 		startTime: time.Duration(1+rng.IntN(1000)) * time.Millisecond,
@@ -202,8 +206,9 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 			ID: id, Workers: workersOf{c, p}, Ring: c.Ring, Limit: c.believedLimit,
 			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
 			Current:   func(lambda.EnvironmentKey) bool { return true },
-			IdleLimit: c.shape.idleLimit,
+			KeepAlive: c.shape.keepAlive(),
 			Rand:      c.source(p),
+			RoomLimit: -1, // who waits for room wakes with all others that do, at one instant and in any order
 			Log:       slog.New(slog.DiscardHandler),
 		})
 		return m

@@ -43,7 +43,7 @@ type managerOf struct {
 func (e managerOf) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	return call(ctx, e.c.net, e.from, e.to, message{"acquire", requestOf(ctx)}, acquireLimit, func(ctx context.Context, m Manager) (lambda.Answer, error) {
 		a, err := m.Acquire(ctx, req)
-		if a.Verdict == lambda.Granted {
+		if a.Verdict == lambda.Granted && ctx.Err() == nil { // not the last words of a crashed one
 			e.c.history.note("grant", e.to.name, string(a.Reservation.Environment), a.Reservation.Number)
 		}
 		return a, err

@@ -1,0 +1,5 @@
+package main
+
+import "io"
+
+func compare(o options, out io.Writer) error { return nil }
