@@ -101,7 +101,7 @@ func (h *Histogram) Function(memoryMB int) Habit {
 	return &habit{ahead: true, policy: &histogram{policy: h, price: h.price * float64(memoryMB) / 1024}}
 }
 
-// histogram is one function's. It holds 300 bytes for each group of levels that the function reaches.
+// histogram is one function's. It holds 600 bytes for each group of levels that the function reaches.
 type histogram struct {
 	policy *Histogram
 	price  float64 // of keeping one environment for a minute, in cold starts

@@ -123,10 +123,18 @@ func (w *worker) counts() (live, ended, released int) {
 }
 
 func setup(room int, current func(lambda.EnvironmentKey) bool) (*manager.Manager, *worker) {
-	return setupProvisioned(room, current, nil)
+	return setupManager(room, current, manager.Fixed(keep), nil)
+}
+
+func setupWith(policy manager.KeepAlive) (*manager.Manager, *worker) {
+	return setupManager(1000, nil, policy, nil)
 }
 
 func setupProvisioned(room int, current func(lambda.EnvironmentKey) bool, provisions func() []manager.Provision) (*manager.Manager, *worker) {
+	return setupManager(room, current, manager.Fixed(keep), provisions)
+}
+
+func setupManager(room int, current func(lambda.EnvironmentKey) bool, policy manager.KeepAlive, provisions func() []manager.Provision) (*manager.Manager, *worker) {
 	w := &worker{room: room, live: map[lambda.EnvironmentID]lambda.EnvironmentKey{}}
 	if current == nil {
 		current = func(lambda.EnvironmentKey) bool { return true }
@@ -136,7 +144,7 @@ func setupProvisioned(room int, current func(lambda.EnvironmentKey) bool, provis
 		panic(err)
 	}
 	m := manager.New(manager.Config{
-		ID: "m", Workers: w, Current: current, Provisions: provisions, KeepAlive: manager.Fixed(keep), Log: slog.New(slog.DiscardHandler),
+		ID: "m", Workers: w, Current: current, Provisions: provisions, KeepAlive: policy, Log: slog.New(slog.DiscardHandler),
 		Ring:  func() *ring.Ring { return r },
 		Limit: func(lambda.PoolID) int { return 10_000 },
 	})

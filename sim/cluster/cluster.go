@@ -81,6 +81,7 @@ type Cluster struct {
 	workers   map[lambda.WorkerID]*site[*worker]
 	frontends []*site[*frontend.Frontend]
 	directory directory
+	ledger    *ledger
 	failures  float64  // probability that a start fails
 	durations sync.Map // request id → time.Duration
 }
@@ -114,6 +115,7 @@ func newCluster(o Options) *Cluster {
 		c.frontends = append(c.frontends, &site[*frontend.Frontend]{name: fmt.Sprintf("f%d", i)})
 		c.startFrontend(i)
 	}
+	c.ledger = c.newLedger()
 	return c
 }
 

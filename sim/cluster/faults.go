@@ -52,7 +52,7 @@ func (f *faults) run() {
 
 // kinds draws the kinds of faults of this run; each does one and returns how to undo it.
 func (f *faults) kinds() []func() (undo func()) {
-	all := []func() func(){f.crashManager, f.crashWorker, f.crashFrontend, f.partition, f.slowWorker}
+	all := []func() func(){f.crashManager, f.crashWorker, f.crashFrontend, f.crashCatalog, f.partition, f.slowWorker}
 	var kinds []func() func()
 	for _, kind := range all {
 		if f.rng.IntN(2) == 0 {
@@ -82,6 +82,12 @@ func (f *faults) crashFrontend() func() {
 	return func() { f.c.startFrontend(i) }
 }
 
+func (f *faults) crashCatalog() func() {
+	i := f.rng.IntN(catalogSites)
+	crashSite(f.c, f.c.ledger.catalogs[i])
+	return func() { f.c.ledger.start(i) }
+}
+
 // partition cuts one site off from some of the others, both ways or one way only.
 func (f *faults) partition() func() {
 	var names []string
@@ -94,6 +100,10 @@ func (f *faults) partition() func() {
 	for _, s := range f.c.frontends {
 		names = append(names, s.name)
 	}
+	for _, s := range f.c.ledger.catalogs {
+		names = append(names, s.name)
+	}
+	names = append(names, "client")
 	one := names[f.rng.IntN(len(names))]
 	var cut [][2]string
 	ways := f.rng.IntN(3)

@@ -24,6 +24,7 @@ func Run(o Options) *History {
 	c.net.sleep(1100 * time.Millisecond) // everyone has started, and heartbeats are there
 	faults := c.newFaults()
 	c.wg.Go(faults.run)
+	c.wg.Go(c.ledger.load)
 	for i := range c.shape.functions {
 		c.wg.Go(func() { c.load(i) })
 	}
@@ -31,6 +32,7 @@ func Run(o Options) *History {
 	faults.heal()
 	c.net.sleep(invokeLimit + quietTime)
 	c.check.end(c.ctx)
+	c.ledger.check()
 	c.probe()
 	c.stop()
 	c.wg.Wait()

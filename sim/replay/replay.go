@@ -25,6 +25,22 @@ func (r *Result) ColdShare() float64 { return float64(r.Cold) / float64(max(1, r
 // GBh is all memory held.
 func (r *Result) GBh() float64 { return r.BusyGBh + r.IdleGBh }
 
+// Added is the latency that cold starts add at a quantile of all calls.
+func (r *Result) Added(quantile float64, coldStart time.Duration) time.Duration {
+	if r.ColdShare() > 1-quantile {
+		return coldStart
+	}
+	return 0
+}
+
+// FunctionShare is a quantile of the functions' shares of cold starts.
+func (r *Result) FunctionShare(quantile float64) float64 {
+	if len(r.Shares) == 0 {
+		return 0
+	}
+	return r.Shares[min(int(quantile*float64(len(r.Shares))), len(r.Shares)-1)]
+}
+
 // Run replays a trace. Calls of one minute come at random instants of it, the same ones for each policy.
 func Run(name string, functions []Function, policy manager.KeepAlive, seed uint64) *Result {
 	r := &Result{Name: name}

@@ -49,7 +49,7 @@ func Load(dir, name string) ([]Function, error) {
 			f.Calls[m] = uint32(n)
 		}
 		copy(f.RunTimes[:], runs[i][4:])
-		f.MemoryMB = memory[i][1-1+1]
+		f.MemoryMB = memory[i][1] // the average; the number of samples stands before it
 	}
 	return functions, nil
 }
