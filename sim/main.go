@@ -31,6 +31,7 @@ type options struct {
 func run(args []string, out io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("sim", flag.ContinueOnError)
+	flags.SetOutput(out)
 	flags.Uint64Var(&o.seed, "seed", 0, "the first seed")
 	flags.Uint64Var(&o.seeds, "seeds", 100, "how many seeds")
 	flags.BoolVar(&o.verbose, "v", false, "print the history of each run")

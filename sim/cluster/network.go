@@ -26,12 +26,11 @@ var errUnsent = errors.New("the call was not sent")
 
 // process is one life of a role: from its start to its crash.
 type process struct {
-	name   string
-	life   int // 0 is the first
-	ctx    context.Context
-	crash  context.CancelFunc
-	died   time.Time // valid once ctx has ended
-	closed sync.WaitGroup
+	name  string
+	life  int // 0 is the first
+	ctx   context.Context
+	crash context.CancelFunc
+	died  time.Time // valid once ctx has ended
 }
 
 func (p *process) dead() bool { return p.ctx.Err() != nil }
