@@ -111,10 +111,8 @@ func (g *growth) expected(now time.Time, running int) int {
 	if n < growthLeast {
 		return 0
 	}
-	return n * NUM / 4
+	return n / 2
 }
-
-var NUM = 4
 
 // Fixed is the policy that keeps every environment for the same time.
 type Fixed time.Duration
