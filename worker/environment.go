@@ -37,7 +37,7 @@ type environment struct {
 	frozen    bool      // set only in Idle
 	idleSince time.Time // of Idle and Reserved
 	leaseEnd  time.Time // no invocation begins after it
-	// reservation is the number of the last reservation that was used or given back: only higher ones are taken.
+	// reservation is the number of the last reservation that was used or given back: only the next one is taken.
 	reservation uint64
 
 	started  chan struct{} // closed when the start phase is over and Invoke has the turn, or when it failed

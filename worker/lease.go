@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"berth/lambda"
@@ -48,4 +49,45 @@ func (e *environment) endLapsed(now time.Time) {
 		e.log.Warn("environment ends: its manager has not renewed its lease")
 		e.w.live.Go(e.end)
 	}
+}
+
+// endedKept is for how long, and at most how many, ids of environments that have ended are remembered. A request to start
+// one that comes twice, once very late, must not make it again.
+const (
+	endedKept = lambda.OwnerLease
+	endedMost = 10_000
+)
+
+// ended remembers environments.
+type ended struct {
+	mu    sync.Mutex
+	ids   map[lambda.EnvironmentID]struct{}
+	queue []endedOne // oldest first
+}
+
+type endedOne struct {
+	id lambda.EnvironmentID
+	at time.Time
+}
+
+func (g *ended) add(id lambda.EnvironmentID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ids == nil {
+		g.ids = map[lambda.EnvironmentID]struct{}{}
+	}
+	now, old := time.Now(), 0
+	for old < len(g.queue) && (now.Sub(g.queue[old].at) > endedKept || len(g.queue)-old >= endedMost) {
+		delete(g.ids, g.queue[old].id)
+		old++
+	}
+	g.queue = append(g.queue[old:], endedOne{id, now})
+	g.ids[id] = struct{}{}
+}
+
+func (g *ended) has(id lambda.EnvironmentID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.ids[id]
+	return ok
 }

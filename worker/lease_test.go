@@ -78,3 +78,13 @@ func TestEnvironmentsEndWithTheirLease(t *testing.T) {
 	}
 	eventually(t, "it ends after its invocation", func() bool { return gone(running) })
 }
+
+func TestAnEnvironmentThatEndedIsNotMadeAgain(t *testing.T) {
+	h := newHarness(t, serve(echo))
+	res := h.start(testVersion())
+	h.call(res, `1`)
+	h.End(t.Context(), res.Environment)
+	if err := h.Start(t.Context(), lambda.StartRequest{Environment: res.Environment, Owner: "m1", Version: testVersion()}); err == nil {
+		t.Error("a request that came twice made the environment again")
+	}
+}

@@ -52,8 +52,8 @@ func (e *environment) claim(res *lambda.Reservation, now time.Time) (waiting boo
 		return false, fmt.Errorf("%w: %s is ending", lambda.ErrUnknownEnvironment, e.id)
 	case !res.Expires.IsZero() && now.After(res.Expires):
 		return false, fmt.Errorf("%w: the reservation of %s has expired", ErrNotReserved, e.id)
-	case res.Number != 0 && res.Number <= e.reservation:
-		return false, fmt.Errorf("%w: reservation %d of %s is over", ErrNotReserved, res.Number, e.id)
+	case res.Number != 0 && res.Number != e.reservation+1: // owners give the next away when the last is known to be over
+		return false, fmt.Errorf("%w: reservation %d of %s came after %d", ErrNotReserved, res.Number, e.id, e.reservation)
 	case now.After(e.leaseEnd):
 		return false, fmt.Errorf("%w: the lease of %s is over", lambda.ErrUnknownEnvironment, e.id) // tend ends it
 	case e.state == Running || e.state == Starting && (e.claimed || e.released):

@@ -94,6 +94,7 @@ type Worker struct {
 	log      *slog.Logger
 	registry registry
 	failures failures
+	ended    ended
 
 	initLimit time.Duration // lambda.InitTimeout, but in tests
 
@@ -186,8 +187,8 @@ func (w *Worker) admit(e *environment) error {
 	case w.used+e.bytes > w.cfg.MemoryBytes:
 		return fmt.Errorf("%w: %d MiB of %d MiB are taken, %d MiB more are needed",
 			lambda.ErrNoCapacity, w.used>>20, w.cfg.MemoryBytes>>20, e.bytes>>20)
-	case !w.registry.add(e):
-		return fmt.Errorf("worker: environment %s is there already: ids must never be used twice", e.id)
+	case w.ended.has(e.id) || !w.registry.add(e):
+		return fmt.Errorf("worker: environment %s is or was there already: ids must never be used twice", e.id)
 	}
 	w.used += e.bytes
 	w.live.Add(1)
@@ -196,6 +197,7 @@ func (w *Worker) admit(e *environment) error {
 
 // forget is the last step of an environment's life.
 func (w *Worker) forget(e *environment) {
+	w.ended.add(e.id)
 	w.registry.remove(e.id)
 	w.mu.Lock()
 	w.used -= e.bytes

@@ -35,6 +35,7 @@ type worker struct {
 	mu           sync.Mutex
 	used         int64
 	environments map[lambda.EnvironmentID]*environment
+	ended        map[lambda.EnvironmentID]bool
 }
 
 type environment struct {
@@ -64,7 +65,7 @@ func (w *worker) start(req lambda.StartRequest, maker *process) error {
 	if w.used+bytes > w.capacity {
 		return lambda.ErrNoCapacity
 	}
-	if w.environments[req.Environment] != nil {
+	if w.environments[req.Environment] != nil || w.ended[req.Environment] {
 		return fmt.Errorf("environment %s is there already", req.Environment)
 	}
 	w.used += bytes
@@ -119,6 +120,7 @@ func (w *worker) idle(e *environment) {
 func (w *worker) gone(e *environment) {
 	e.state = ending
 	delete(w.environments, e.id)
+	w.ended[e.id] = true
 	w.used -= e.bytes
 	w.note("gone", string(e.id), 0)
 	if to := w.c.managers[e.owner]; to != nil {
@@ -218,7 +220,7 @@ func (w *worker) claim(r lambda.Reservation, inv *lambda.Invocation) (*environme
 	switch {
 	case e == nil || e.mustEnd || w.process.dead():
 		return nil, lambda.ErrUnknownEnvironment
-	case now.After(r.Expires), r.Number <= e.reservation, now.After(e.leaseEnd):
+	case now.After(r.Expires), r.Number != e.reservation+1, now.After(e.leaseEnd):
 		return nil, lambda.ErrUnknownEnvironment
 	case e.state == running || e.state == starting && (e.claimed || e.released):
 		w.c.check.double(e, r, inv)
