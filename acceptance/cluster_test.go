@@ -358,13 +358,13 @@ func (w *worker) Invoke(_ context.Context, r lambda.Reservation, inv *lambda.Inv
 func (w *worker) end(n int, owner lambda.ManagerID) {
 	w.c.t.Helper()
 	w.mu.Lock()
-	ended := map[lambda.EnvironmentID]*running{}
+	ended := map[lambda.EnvironmentID]running{} // as they were: a renewal may say that they are idle, before edgeIdle does
 	for id, e := range w.live {
 		if len(ended) < n && e.finish != nil && (owner == "" || e.owner == owner) {
 			close(e.finish)
 			e.finish = nil
 			w.now--
-			ended[id] = e
+			ended[id] = *e
 		}
 	}
 	w.mu.Unlock()

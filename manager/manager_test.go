@@ -20,7 +20,7 @@ type worker struct {
 	mu       sync.Mutex
 	room     int
 	live     map[lambda.EnvironmentID]lambda.EnvironmentKey
-	released []lambda.EnvironmentID          // reported idle
+	released []lambda.EnvironmentID          // given back
 	renewed  []lambda.Holding                // as they came
 	over     map[lambda.EnvironmentID]uint64 // the last reservation that is over
 	busy     map[lambda.EnvironmentID]bool   // run an invocation
@@ -100,7 +100,9 @@ func (w *worker) Renew(_ context.Context, req lambda.RenewRequest) (answer lambd
 			continue
 		} else if h.GiveBack && !w.busy[h.Environment] || w.over[h.Environment] >= h.Reservation {
 			answer.Idle = append(answer.Idle, h.Environment)
-			w.released = append(w.released, h.Environment)
+			if h.GiveBack {
+				w.released = append(w.released, h.Environment)
+			}
 		}
 	}
 	return answer, nil
