@@ -256,6 +256,7 @@ func (c *cluster) wantThrottled(i int, function, reason string) {
 type running struct {
 	key    lambda.EnvironmentKey
 	owner  lambda.ManagerID
+	number uint64        // of the last reservation that was used or given back
 	finish chan struct{} // nil while idle
 	call   *call
 }
@@ -288,19 +289,27 @@ func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 	w.live[req.Environment] = &running{key: req.Key, owner: req.Owner}
 	w.c.timeline.add("start " + string(req.Owner))
 	if req.Ahead {
-		go w.c.managers[req.Owner].edgeIdle(req.Environment)
+		go w.c.managers[req.Owner].edgeIdle(req.Environment, 0)
 	}
 	return nil
 }
 
-func (w *worker) Release(_ context.Context, id lambda.EnvironmentID) {
+func (w *worker) Renew(_ context.Context, req lambda.RenewRequest) (answer lambda.RenewAnswer, _ error) {
 	w.mu.Lock()
-	e := w.live[id]
-	idle := e != nil && e.finish == nil
-	w.mu.Unlock()
-	if idle {
-		w.c.managers[e.owner].edgeIdle(id)
+	defer w.mu.Unlock()
+	for _, h := range req.Holdings {
+		switch e := w.live[h.Environment]; {
+		case e == nil:
+			answer.Gone = append(answer.Gone, h.Environment)
+		case e.finish != nil:
+		case h.GiveBack:
+			e.number = h.Reservation
+			answer.Idle = append(answer.Idle, h.Environment)
+		case e.number >= h.Reservation:
+			answer.Idle = append(answer.Idle, h.Environment)
+		}
 	}
+	return answer, nil
 }
 
 func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
@@ -332,7 +341,10 @@ func (w *worker) Invoke(_ context.Context, r lambda.Reservation, inv *lambda.Inv
 	v, _ := w.c.calls.Load(inv.RequestID)
 	k := v.(*call)
 	finish := make(chan struct{})
-	e.finish, e.call = finish, k
+	if r.Number <= e.number {
+		w.c.t.Errorf("I1: reservation %d of environment %s was used twice", r.Number, r.Environment)
+	}
+	e.finish, e.call, e.number = finish, k, r.Number
 	w.now++
 	w.most = max(w.most, w.now)
 	w.mu.Unlock()
@@ -346,18 +358,18 @@ func (w *worker) Invoke(_ context.Context, r lambda.Reservation, inv *lambda.Inv
 func (w *worker) end(n int, owner lambda.ManagerID) {
 	w.c.t.Helper()
 	w.mu.Lock()
-	ended := map[lambda.EnvironmentID]*running{}
+	ended := map[lambda.EnvironmentID]running{} // as they were: a renewal may say that they are idle, before edgeIdle does
 	for id, e := range w.live {
 		if len(ended) < n && e.finish != nil && (owner == "" || e.owner == owner) {
 			close(e.finish)
 			e.finish = nil
 			w.now--
-			ended[id] = e
+			ended[id] = *e
 		}
 	}
 	w.mu.Unlock()
 	for id, e := range ended {
-		w.c.managers[e.owner].edgeIdle(id)
+		w.c.managers[e.owner].edgeIdle(id, e.number)
 		<-e.call.done
 	}
 	if len(ended) < n {
@@ -419,14 +431,14 @@ func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 }
 
 // EnvironmentIdle and EnvironmentGone complete the role for the wire.
-func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID) { m.m.EnvironmentIdle(id) }
-func (m *tapped) EnvironmentGone(id lambda.EnvironmentID) { m.m.EnvironmentGone(id) }
+func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID, n uint64) { m.m.EnvironmentIdle(id, n) }
+func (m *tapped) EnvironmentGone(id lambda.EnvironmentID)           { m.m.EnvironmentGone(id) }
 
 // edgeIdle is the worker's word, by the way that the cluster is wired.
-func (m *tapped) edgeIdle(id lambda.EnvironmentID) {
+func (m *tapped) edgeIdle(id lambda.EnvironmentID, n uint64) {
 	if m.edge == nil {
-		m.m.EnvironmentIdle(id)
-	} else if err := m.edge.Notify(context.Background(), []wire.Notice{{Environment: id}}); err != nil && m.alive() {
+		m.m.EnvironmentIdle(id, n)
+	} else if err := m.edge.Notify(context.Background(), []wire.Notice{{Environment: id, Reservation: n}}); err != nil && m.alive() {
 		m.c.t.Errorf("telling %s that an environment is idle: %v", m.id, err)
 	}
 }

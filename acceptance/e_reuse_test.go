@@ -45,7 +45,7 @@ func (c *cluster) makeIdle(function string, owner lambda.ManagerID) {
 	if err != nil || answer.Verdict != lambda.Granted {
 		c.t.Fatalf("making an idle environment: %+v, %v", answer, err)
 	}
-	c.managers[owner].m.EnvironmentIdle(answer.Reservation.Environment)
+	c.managers[owner].m.EnvironmentIdle(answer.Reservation.Environment, answer.Reservation.Number)
 	c.timeline.take()
 }
 

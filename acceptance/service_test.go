@@ -243,6 +243,8 @@ type made struct {
 	ahead bool
 	pool  lambda.PoolID
 	held  bool // granted by admission of the pool
+
+	number uint64 // of the last reservation that was used or given back
 }
 
 // counted is the manager as the frontend sees it, with the grants of each pool counted.
@@ -282,14 +284,28 @@ func (m *machine) Start(_ context.Context, req lambda.StartRequest) error {
 			if fails {
 				m.end(req.Environment)
 			} else {
-				m.owner.EnvironmentIdle(req.Environment)
+				m.owner.EnvironmentIdle(req.Environment, 0)
 			}
 		}()
 	}
 	return nil
 }
 
-func (m *machine) Release(_ context.Context, id lambda.EnvironmentID) { m.owner.EnvironmentIdle(id) }
+func (m *machine) Renew(_ context.Context, req lambda.RenewRequest) (answer lambda.RenewAnswer, _ error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range req.Holdings {
+		switch e := m.live[h.Environment]; {
+		case e == nil:
+			answer.Gone = append(answer.Gone, h.Environment)
+		case h.GiveBack && e.number < h.Reservation:
+			e.number = h.Reservation
+			m.free(e)
+			answer.Idle = append(answer.Idle, h.Environment)
+		}
+	}
+	return answer, nil
+}
 
 func (m *machine) End(_ context.Context, id lambda.EnvironmentID) error {
 	m.end(id)
@@ -319,6 +335,7 @@ func (m *machine) Invoke(_ context.Context, r lambda.Reservation, _ *lambda.Invo
 		m.mu.Unlock()
 		return nil, lambda.ErrUnknownEnvironment
 	}
+	e.number = r.Number
 	m.now++
 	m.mu.Unlock()
 	if gate != nil {
@@ -334,7 +351,7 @@ func (m *machine) Invoke(_ context.Context, r lambda.Reservation, _ *lambda.Invo
 	m.now--
 	m.free(e)
 	m.mu.Unlock()
-	m.owner.EnvironmentIdle(r.Environment)
+	m.owner.EnvironmentIdle(r.Environment, r.Number)
 	return &lambda.Outcome{Payload: []byte(kind), Version: e.key.Version, Class: lambda.OK}, nil
 }
 

@@ -78,7 +78,8 @@ func (w *worker) endCall(k *call) {
 	close(e.finish)
 	e.finish = nil
 	w.now--
+	owner, number := e.owner, e.number
 	w.mu.Unlock()
-	w.c.managers[e.owner].edgeIdle(id)
+	w.c.managers[owner].edgeIdle(id, number)
 	<-k.done
 }

@@ -5,6 +5,7 @@ package frontend
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -79,11 +80,14 @@ type Config struct {
 	ReuseBudget  time.Duration // time for these draws
 	// Weight of a manager in the draws of a pool; nil draws evenly.
 	Weight func(lambda.PoolID, lambda.ManagerID) float64
+	// Rand makes the draws. It must be safe for concurrent use; nil is the runtime's own source.
+	Rand rand.Source
 }
 
 // Frontend routes invocations.
 type Frontend struct {
 	cfg   Config
+	rng   *rand.Rand
 	pools sync.Map // lambda.PoolID → *poolView
 }
 
@@ -99,8 +103,16 @@ func New(cfg Config) *Frontend {
 	if cfg.Peers == nil {
 		cfg.Peers = Alone{}
 	}
-	return &Frontend{cfg: cfg}
+	if cfg.Rand == nil {
+		cfg.Rand = runtimeSource{}
+	}
+	return &Frontend{cfg: cfg, rng: rand.New(cfg.Rand)}
 }
+
+// runtimeSource is the runtime's random generator, which is safe for concurrent use.
+type runtimeSource struct{}
+
+func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
 
 func setDefault(d *time.Duration, value time.Duration) {
 	if *d == 0 {

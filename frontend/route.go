@@ -3,7 +3,6 @@ package frontend
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -22,6 +21,7 @@ type route struct {
 	order []lambda.ManagerID // the useful managers, in the pool's order
 	dead  []lambda.ManagerID
 	last  map[lambda.ManagerID]lambda.Answer // last refusal of each manager asked for more than reuse
+	asked []lambda.ManagerID                 // the keys of last, in the order of the first refusals
 }
 
 // acquire finds an environment. Designs in play: draws in S for an idle one (E), then one made by a manager of S, then a
@@ -89,7 +89,7 @@ func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer
 func (c *route) draw(s []lambda.ManagerID) []lambda.ManagerID {
 	drawn := slices.Clone(s)
 	if c.f.cfg.Weight == nil {
-		rand.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
+		c.f.rng.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
 		return drawn
 	}
 	weights := make([]float64, len(drawn))
@@ -97,22 +97,22 @@ func (c *route) draw(s []lambda.ManagerID) []lambda.ManagerID {
 		weights[i] = max(0, c.f.cfg.Weight(c.p.id, id))
 	}
 	for i := range drawn {
-		j := i + weightedIndex(weights[i:])
+		j := i + c.f.weightedIndex(weights[i:])
 		drawn[i], drawn[j] = drawn[j], drawn[i]
 		weights[i], weights[j] = weights[j], weights[i]
 	}
 	return drawn
 }
 
-func weightedIndex(weights []float64) int {
+func (f *Frontend) weightedIndex(weights []float64) int {
 	sum := 0.0
 	for _, w := range weights {
 		sum += w
 	}
 	if sum == 0 {
-		return rand.IntN(len(weights))
+		return f.rng.IntN(len(weights))
 	}
-	x := rand.Float64() * sum
+	x := f.rng.Float64() * sum
 	for i, w := range weights {
 		if x -= w; x < 0 {
 			return i
@@ -195,6 +195,9 @@ func (c *route) askFor(ctx context.Context, id lambda.ManagerID, reuseOnly bool)
 		if c.last == nil {
 			c.last = make(map[lambda.ManagerID]lambda.Answer, len(c.order))
 		}
+		if _, again := c.last[id]; !again {
+			c.asked = append(c.asked, id)
+		}
 		c.last[id] = answer
 	}
 	return answer, nil
@@ -209,7 +212,8 @@ func (c *route) confirm(ctx context.Context) (lambda.Reservation, error) {
 	}
 	for range sweeps {
 		moved := false
-		for id, before := range c.last {
+		for _, id := range c.asked {
+			before := c.last[id]
 			answer, err := c.askFor(ctx, id, false)
 			if err != nil || answer.Verdict == lambda.Granted {
 				return answer.Reservation, err

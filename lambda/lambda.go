@@ -122,8 +122,11 @@ type (
 type Reservation struct {
 	Environment EnvironmentID
 	Worker      WorkerID
-	Expires     time.Time // by when the invocation must have reached the worker
-	Cold        bool      // the environment was made for this reservation and may still be initialising
+	// Number counts the environment's reservations from 1. The worker takes none but the next after the last it saw used or
+	// given back, so a call that arrives twice or late runs once or not at all. 0 is not checked.
+	Number  uint64
+	Expires time.Time // by when the invocation must have reached the worker
+	Cold    bool      // the environment was made for this reservation and may still be initialising
 }
 
 // Invocation is one call of one version.

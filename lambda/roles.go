@@ -1,6 +1,9 @@
 package lambda
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // StartRequest asks a worker for a new environment, reserved for one invocation that follows at once, or made ahead.
 type StartRequest struct {
@@ -12,6 +15,30 @@ type StartRequest struct {
 	// owner hears that it is idle once it is initialised. If its initialisation fails it ends, so that what the owner hears
 	// first is that it is gone.
 	Ahead bool
+}
+
+// OwnerLease is how long an environment outlives the last word of its owner. Longer than the engine needs to elect a new
+// leader after all its servers restarted (12 s), so that no election ends environments.
+const OwnerLease = 20 * time.Second
+
+// RenewRequest renews an owner's lease on its environments of one worker, and says what it knows of them.
+type RenewRequest struct {
+	Owner    ManagerID
+	Holdings []Holding
+}
+
+// Holding is one environment as its owner knows it.
+type Holding struct {
+	Environment EnvironmentID
+	Reservation uint64 // Reservation.Number of its last reservation
+	GiveBack    bool   // that reservation has expired: if it was not used until now, it never may be
+}
+
+// RenewAnswer says which holdings are not what a busy environment's owner believes them to be. It makes up for words of the
+// worker that were lost.
+type RenewAnswer struct {
+	Idle []EnvironmentID // the holding's reservation is over, and the environment can take the next
+	Gone []EnvironmentID // not on this worker (any more), and never again
 }
 
 // AcquireRequest asks a manager for an environment.

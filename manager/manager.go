@@ -4,10 +4,10 @@ package manager
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"berth/lambda"
@@ -17,10 +17,12 @@ import (
 
 // Worker makes and ends environments.
 type Worker interface {
-	// Start registers a new environment, reserved, and returns before it is initialised. Error: lambda.ErrNoCapacity.
+	// Start registers a new environment, reserved with number 1, and returns before it is initialised. Errors:
+	// lambda.ErrNoCapacity, lambda.ErrUnreachable.
 	Start(ctx context.Context, req lambda.StartRequest) error
-	// Release gives a reservation back that was never used. It has no effect on a running environment.
-	Release(ctx context.Context, env lambda.EnvironmentID)
+	// Renew extends the lease on environments, and says which are idle or gone although their manager may believe otherwise.
+	// Error: lambda.ErrUnreachable.
+	Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error)
 	// End ends an environment; when it returns its memory is free.
 	End(ctx context.Context, env lambda.EnvironmentID) error
 }
@@ -34,12 +36,12 @@ type Workers interface {
 
 // Limits of time. See Config to change them.
 const (
-	DefaultIdleLimit        = 10 * time.Minute // an idle environment ends after this; Lambda's own is 5–15 min
-	DefaultReservationLimit = 5 * time.Second  // an unused reservation is given back after this
-	DefaultRoomLimit        = 2 * time.Second  // how long a call waits for memory on a worker before it is throttled
+	DefaultReservationLimit = 5 * time.Second // an unused reservation is given back after this
+	DefaultRoomLimit        = 2 * time.Second // how long a call waits for memory on a worker before it is throttled
 	sweepInterval           = time.Second
 	evictionTries           = 64 // idle environments ended to make room for one new environment
-	endLimit                = 5 * time.Second
+	renewalsPerLease        = 4  // so that three may be lost in a row
+	endLimit                = 4500 * time.Millisecond
 )
 
 // Config of a Manager. Zero durations take the defaults.
@@ -58,10 +60,13 @@ type Config struct {
 	Current func(lambda.EnvironmentKey) bool
 	// Provisions returns what is to be made ahead and kept, of all pools; nil for nothing.
 	Provisions       func() []Provision
-	IdleLimit        time.Duration
+	KeepAlive        KeepAlive // of environments that are not provisioned; nil is NewHistogram(DefaultWorth)
 	ReservationLimit time.Duration
-	RoomLimit        time.Duration
-	Log              *slog.Logger
+	RoomLimit        time.Duration // negative: a call does not wait for room
+	Lease            time.Duration // the workers' lambda.OwnerLease
+	// Rand draws workers and environments' ids. It must be safe for concurrent use; nil is the runtime's own source.
+	Rand rand.Source
+	Log  *slog.Logger
 }
 
 // Manager keeps one set of environments per environment key. Locks are per set: calls of different functions never wait
@@ -72,14 +77,17 @@ type Manager struct {
 	sets         sync.Map // lambda.EnvironmentKey → *set
 	environments sync.Map // lambda.EnvironmentID → *environment
 	provisions   *provisions
-	ending       sync.WaitGroup
 	room         room
+	records      sync.Map     // lambda.EnvironmentKey without ConfigID and Runtime → *record
+	warming      atomic.Int64 // environments that the policy is making ahead of calls
+	rng          *rand.Rand
+	background   sync.WaitGroup // calls of workers
 }
 
 // New makes a manager without environments.
 func New(cfg Config) *Manager {
-	if cfg.IdleLimit == 0 {
-		cfg.IdleLimit = DefaultIdleLimit
+	if cfg.KeepAlive == nil {
+		cfg.KeepAlive = NewHistogram(DefaultWorth)
 	}
 	if cfg.ReservationLimit == 0 {
 		cfg.ReservationLimit = DefaultReservationLimit
@@ -87,22 +95,40 @@ func New(cfg Config) *Manager {
 	if cfg.RoomLimit == 0 {
 		cfg.RoomLimit = DefaultRoomLimit
 	}
-	return &Manager{cfg: cfg, provisions: newProvisions()}
+	if cfg.Lease == 0 {
+		cfg.Lease = lambda.OwnerLease
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = runtimeSource{}
+	}
+	return &Manager{cfg: cfg, rng: rand.New(cfg.Rand), provisions: newProvisions()}
 }
 
-// Run looks after expired reservations and idle environments until ctx ends. Environments themselves end with their worker.
+// runtimeSource is the runtime's random generator, which is safe for concurrent use.
+type runtimeSource struct{}
+
+func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
+
+// Run looks after leases, expired reservations and idle environments until ctx ends. The environments themselves end one
+// lease later, unless Run goes on in time.
 func (m *Manager) Run(ctx context.Context) error {
 	tick := time.NewTicker(min(sweepInterval, m.cfg.ReservationLimit/4))
 	defer tick.Stop()
-	defer m.ending.Wait()
+	defer m.background.Wait()
 	var provisioning sync.WaitGroup
 	defer provisioning.Wait()
 	provisioning.Go(func() { m.keepProvisioned(ctx) })
+	var renewed time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
+			all := now.Sub(renewed) >= m.cfg.Lease/renewalsPerLease
+			if all {
+				renewed = now
+			}
+			m.renew(ctx, now, all)
 			m.sweep(ctx, now)
 		}
 	}
@@ -113,14 +139,14 @@ func (m *Manager) Run(ctx context.Context) error {
 // Config.RoomLimit. An error means that a start failed; nothing runs.
 func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	answer, err := m.try(ctx, req)
-	if answer.Verdict != lambda.Full || err != nil {
+	if answer.Verdict != lambda.Full || err != nil || m.cfg.RoomLimit < 0 {
 		return answer, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.RoomLimit)
+	waiting, cancel := context.WithTimeout(ctx, m.cfg.RoomLimit) // for the waits only: what has begun on a worker goes on
 	defer cancel()
 	for answer.Verdict == lambda.Full && err == nil {
 		changed := m.room.wait() // before trying, so that no change is missed
-		if answer, err = m.try(ctx, req); answer.Verdict == lambda.Full && !waitFor(ctx, changed) {
+		if answer, err = m.try(ctx, req); answer.Verdict == lambda.Full && !waitFor(waiting, changed) {
 			break
 		}
 	}
@@ -134,8 +160,8 @@ func (m *Manager) try(ctx context.Context, req lambda.AcquireRequest) (lambda.An
 	now := time.Now()
 	expires := now.Add(m.cfg.ReservationLimit)
 	if s, ok := m.sets.Load(req.Key); ok {
-		if e, full := s.(*set).take(p, quota, now, expires); e != nil {
-			return granted(e, expires, false, load), nil
+		if e, number, full := s.(*set).take(p, quota, now, expires); e != nil {
+			return granted(e, number, expires, false, load), nil
 		} else if full {
 			return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
 		}
@@ -157,15 +183,15 @@ func (m *Manager) acquireNew(ctx context.Context, p *pool, req lambda.AcquireReq
 	if e == nil {
 		return lambda.Answer{Verdict: refused, Load: load}, err
 	}
-	return granted(e, expires, true, load), nil
+	return granted(e, firstReservation, expires, true, load), nil
 }
 
-func granted(e *environment, expires time.Time, cold bool, load lambda.Load) lambda.Answer {
+func granted(e *environment, number uint64, expires time.Time, cold bool, load lambda.Load) lambda.Answer {
 	if e.provision == nil {
 		load.Running++
 	}
 	return lambda.Answer{Verdict: lambda.Granted, Load: load, Reservation: lambda.Reservation{
-		Environment: e.id, Worker: e.worker, Expires: expires, Cold: cold,
+		Environment: e.id, Worker: e.worker, Number: number, Expires: expires, Cold: cold,
 	}}
 }
 
@@ -200,11 +226,12 @@ func (m *Manager) forget(e *environment) {
 	m.room.changed()
 }
 
-// EnvironmentIdle is the worker's word that an environment can take the next invocation.
-func (m *Manager) EnvironmentIdle(id lambda.EnvironmentID) {
+// EnvironmentIdle is the worker's word that an environment can take the next invocation, since the given reservation is
+// over. A word about an older reservation, late or told twice, means nothing.
+func (m *Manager) EnvironmentIdle(id lambda.EnvironmentID, reservation uint64) {
 	if v, ok := m.environments.Load(id); ok {
 		e := v.(*environment)
-		if e.set.put(e, time.Now()) {
+		if e.set.put(e, reservation, time.Now()) {
 			m.provisions.end(e)
 		}
 		if e.provision != nil {
@@ -226,17 +253,3 @@ func (m *Manager) Load(ctx context.Context, id lambda.PoolID) lambda.Load {
 	p := m.pool(id)
 	return p.load(m.quota(ctx, p, nil))
 }
-
-// drawWorker chooses a worker for an environment of v; false when none has room.
-func (m *Manager) drawWorker(v *lambda.Version) (lambda.WorkerID, Worker, bool) {
-	candidates := m.cfg.Workers.Candidates(v)
-	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-	i := placement.Choose(rng, candidates, int64(v.MemoryMB)<<20)
-	if i < 0 {
-		return "", nil, false
-	}
-	w, ok := m.cfg.Workers.Worker(candidates[i].ID)
-	return candidates[i].ID, w, ok
-}
-
-func startFailed(err error) error { return fmt.Errorf("starting an environment: %w", err) }

@@ -20,7 +20,11 @@ type worker struct {
 	mu       sync.Mutex
 	room     int
 	live     map[lambda.EnvironmentID]lambda.EnvironmentKey
-	released []lambda.EnvironmentID
+	released []lambda.EnvironmentID          // given back
+	renewed  []lambda.Holding                // as they came
+	over     map[lambda.EnvironmentID]uint64 // the last reservation that is over
+	busy     map[lambda.EnvironmentID]bool   // run an invocation
+	deaf     bool
 	ended    []lambda.EnvironmentKey
 	fail     error
 	slow     time.Duration // how long End takes
@@ -28,6 +32,7 @@ type worker struct {
 	owner    *manager.Manager
 	ahead    int  // started ahead
 	failInit bool // those fail to initialise
+	initing  map[lambda.EnvironmentID]bool
 }
 
 func (w *worker) Candidates(*lambda.Version) []placement.Worker {
@@ -50,6 +55,10 @@ func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 	w.live[req.Environment] = req.Key
 	if req.Ahead {
 		w.ahead++
+		if w.initing == nil {
+			w.initing = map[lambda.EnvironmentID]bool{}
+		}
+		w.initing[req.Environment] = true
 		go w.initialise(req.Environment, w.failInit)
 	}
 	return nil
@@ -64,8 +73,11 @@ func (w *worker) startedAhead() int {
 // initialise takes a second; then the environment is idle, or gone.
 func (w *worker) initialise(id lambda.EnvironmentID, fails bool) {
 	time.Sleep(time.Second)
+	w.mu.Lock()
+	delete(w.initing, id)
+	w.mu.Unlock()
 	if !fails {
-		w.owner.EnvironmentIdle(id)
+		w.owner.EnvironmentIdle(id, 0)
 		return
 	}
 	w.mu.Lock()
@@ -74,11 +86,26 @@ func (w *worker) initialise(id lambda.EnvironmentID, fails bool) {
 	w.owner.EnvironmentGone(id)
 }
 
-func (w *worker) Release(_ context.Context, id lambda.EnvironmentID) {
+func (w *worker) Renew(_ context.Context, req lambda.RenewRequest) (answer lambda.RenewAnswer, err error) {
 	w.mu.Lock()
-	w.released = append(w.released, id)
-	w.mu.Unlock()
-	w.owner.EnvironmentIdle(id)
+	defer w.mu.Unlock()
+	if w.deaf {
+		return answer, lambda.ErrUnreachable
+	}
+	for _, h := range req.Holdings {
+		w.renewed = append(w.renewed, h)
+		if _, ok := w.live[h.Environment]; !ok {
+			answer.Gone = append(answer.Gone, h.Environment)
+		} else if w.initing[h.Environment] {
+			continue
+		} else if h.GiveBack && !w.busy[h.Environment] || w.over[h.Environment] >= h.Reservation {
+			answer.Idle = append(answer.Idle, h.Environment)
+			if h.GiveBack {
+				w.released = append(w.released, h.Environment)
+			}
+		}
+	}
+	return answer, nil
 }
 
 func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
@@ -98,10 +125,18 @@ func (w *worker) counts() (live, ended, released int) {
 }
 
 func setup(room int, current func(lambda.EnvironmentKey) bool) (*manager.Manager, *worker) {
-	return setupProvisioned(room, current, nil)
+	return setupManager(room, current, manager.Fixed(keep), nil)
+}
+
+func setupWith(policy manager.KeepAlive) (*manager.Manager, *worker) {
+	return setupManager(1000, nil, policy, nil)
 }
 
 func setupProvisioned(room int, current func(lambda.EnvironmentKey) bool, provisions func() []manager.Provision) (*manager.Manager, *worker) {
+	return setupManager(room, current, manager.Fixed(keep), provisions)
+}
+
+func setupManager(room int, current func(lambda.EnvironmentKey) bool, policy manager.KeepAlive, provisions func() []manager.Provision) (*manager.Manager, *worker) {
 	w := &worker{room: room, live: map[lambda.EnvironmentID]lambda.EnvironmentKey{}}
 	if current == nil {
 		current = func(lambda.EnvironmentKey) bool { return true }
@@ -111,7 +146,7 @@ func setupProvisioned(room int, current func(lambda.EnvironmentKey) bool, provis
 		panic(err)
 	}
 	m := manager.New(manager.Config{
-		ID: "m", Workers: w, Current: current, Provisions: provisions, Log: slog.New(slog.DiscardHandler),
+		ID: "m", Workers: w, Current: current, Provisions: provisions, KeepAlive: policy, Log: slog.New(slog.DiscardHandler),
 		Ring:  func() *ring.Ring { return r },
 		Limit: func(lambda.PoolID) int { return 10_000 },
 	})
@@ -136,6 +171,13 @@ func acquire(t *testing.T, m *manager.Manager, function string) lambda.Reservati
 	return a.Reservation
 }
 
+// makeIdle runs one call of function.
+func makeIdle(t *testing.T, m *manager.Manager, function string) {
+	t.Helper()
+	r := acquire(t, m, function)
+	m.EnvironmentIdle(r.Environment, r.Number)
+}
+
 // run starts the manager in a synctest bubble and stops it when the test function returns.
 func run(t *testing.T, m *manager.Manager) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -150,8 +192,8 @@ func TestAcquireReusesTheMostRecentlyUsed(t *testing.T) {
 	if !a.Cold || !b.Cold || a.Environment == b.Environment {
 		t.Fatalf("two calls at once got %+v and %+v, want two new environments", a, b)
 	}
-	m.EnvironmentIdle(a.Environment)
-	m.EnvironmentIdle(b.Environment)
+	m.EnvironmentIdle(a.Environment, a.Number)
+	m.EnvironmentIdle(b.Environment, b.Number)
 	if got := acquire(t, m, "f"); got.Environment != b.Environment || got.Cold {
 		t.Errorf("got %+v, want the last used, %s", got, b.Environment)
 	}
@@ -163,7 +205,7 @@ func TestAcquireReusesTheMostRecentlyUsed(t *testing.T) {
 func TestAnIdleEnvironmentGoesToExactlyOneOfManyCallers(t *testing.T) {
 	m, w := setup(1000, nil)
 	first := acquire(t, m, "f")
-	m.EnvironmentIdle(first.Environment)
+	m.EnvironmentIdle(first.Environment, first.Number)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	warm := 0
@@ -190,10 +232,10 @@ func TestANewEnvironmentEvictsTheLongestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, w := setup(2, nil)
 		old := acquire(t, m, "old")
-		m.EnvironmentIdle(old.Environment)
+		m.EnvironmentIdle(old.Environment, old.Number)
 		time.Sleep(time.Second)
 		young := acquire(t, m, "young")
-		m.EnvironmentIdle(young.Environment)
+		m.EnvironmentIdle(young.Environment, young.Number)
 		acquire(t, m, "new")
 		if len(w.ended) != 1 || w.ended[0].Function != "old" {
 			t.Errorf("ended %v, want the one of old", w.ended)
@@ -204,7 +246,7 @@ func TestANewEnvironmentEvictsTheLongestIdle(t *testing.T) {
 func TestAWorkerThatRefusesMakesTheManagerEvict(t *testing.T) {
 	m, w := setup(1, nil)
 	w.hidden = 10 // the manager's picture of the worker is old
-	m.EnvironmentIdle(acquire(t, m, "f").Environment)
+	makeIdle(t, m, "f")
 	acquire(t, m, "g")
 	if live, ended, _ := w.counts(); live != 1 || ended != 1 {
 		t.Errorf("live %d, ended %d, want 1 and 1", live, ended)
@@ -216,7 +258,7 @@ func TestANewEnvironmentWaitsForOneThatIsEnding(t *testing.T) {
 		m, w := setup(1, func(k lambda.EnvironmentKey) bool { return k.Function != "old" })
 		w.slow = time.Second
 		run(t, m)
-		m.EnvironmentIdle(acquire(t, m, "old").Environment)
+		makeIdle(t, m, "old")
 		time.Sleep(1500 * time.Millisecond) // the sweep is ending it now
 		if live, ended, _ := w.counts(); live != 1 || ended != 0 {
 			t.Fatalf("live %d, ended %d, want it to be ending", live, ended)
@@ -242,7 +284,7 @@ func TestACallWaitsForRoomUpToItsLimit(t *testing.T) {
 				m, w := setup(2, nil)
 				running := map[string]lambda.Reservation{"f": acquire(t, m, "f"), "g": acquire(t, m, "g")}
 				if r, ok := running[c.becomesIdle]; ok {
-					time.AfterFunc(time.Second, func() { m.EnvironmentIdle(r.Environment) })
+					time.AfterFunc(time.Second, func() { m.EnvironmentIdle(r.Environment, r.Number) })
 				}
 				began := time.Now()
 				a, err := m.Acquire(t.Context(), request("g"))
@@ -277,7 +319,7 @@ func TestWaitingForRoomUsesUpNoRate(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		m.EnvironmentIdle(r.Environment)
+		m.EnvironmentIdle(r.Environment, r.Number)
 		acquire(t, m, "g")
 	})
 }
@@ -318,13 +360,16 @@ func TestAFailedStartLeavesNothing(t *testing.T) {
 	}
 }
 
+// keep is for how long setup's managers keep idle environments.
+const keep = 10 * time.Minute
+
 func TestIdleEnvironmentsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, w := setup(10, nil)
 		run(t, m)
-		m.EnvironmentIdle(acquire(t, m, "f").Environment)
+		makeIdle(t, m, "f")
 		busy := acquire(t, m, "g")
-		time.Sleep(manager.DefaultIdleLimit - 2*time.Second)
+		time.Sleep(keep - 2*time.Second)
 		if _, ended, _ := w.counts(); ended != 0 {
 			t.Fatal("ended before the idle limit")
 		}
@@ -342,8 +387,8 @@ func TestEnvironmentsOfAChangedFunctionEnd(t *testing.T) {
 		var stale sync.Map
 		m, w := setup(10, func(k lambda.EnvironmentKey) bool { _, is := stale.Load(k.Function); return !is })
 		run(t, m)
-		m.EnvironmentIdle(acquire(t, m, "f").Environment)
-		m.EnvironmentIdle(acquire(t, m, "g").Environment)
+		makeIdle(t, m, "f")
+		makeIdle(t, m, "g")
 		stale.Store("f", true)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -373,7 +418,7 @@ func TestAGoneEnvironmentIsForgotten(t *testing.T) {
 	m, _ := setup(10, nil)
 	r := acquire(t, m, "f")
 	m.EnvironmentGone(r.Environment)
-	m.EnvironmentIdle(r.Environment) // late word of a dead environment
+	m.EnvironmentIdle(r.Environment, r.Number) // late word of a dead environment
 	if again := acquire(t, m, "f"); !again.Cold || again.Environment == r.Environment {
 		t.Errorf("got %+v, want a new environment", again)
 	}
@@ -390,7 +435,7 @@ func BenchmarkAcquireAndIdle(b *testing.B) {
 				b.Error(err)
 				return
 			}
-			m.EnvironmentIdle(a.Reservation.Environment)
+			m.EnvironmentIdle(a.Reservation.Environment, a.Reservation.Number)
 		}
 	})
 }

@@ -24,6 +24,7 @@ const (
 type pool struct {
 	id       lambda.PoolID
 	admitted atomic.Int64  // reserved or running, in all environments of the pool
+	warming  atomic.Int64  // being made ahead of calls
 	released atomic.Uint64 // see lambda.Load.Released
 	place    atomic.Pointer[place]
 	gains    sync.Map // function name → *rate.Limiter

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"berth/lambda"
 )
 
@@ -56,6 +54,7 @@ type provisions struct {
 	mu   sync.Mutex
 	byID map[ProvisionID]*provision
 	over []*environment // to be ended now: their last call has ended
+	full bool           // the last look found something missing that no worker has room for
 }
 
 // provision is the state of one Provision, guarded by provisions.mu.
@@ -76,6 +75,31 @@ func (ps *provisions) poke() {
 	case ps.wake <- struct{}{}:
 	default:
 	}
+}
+
+// busy reports whether environments are being provisioned, or cannot be for want of room. Nothing is made ahead of mere
+// chances meanwhile.
+func (ps *provisions) busy() bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.full || ps.starting() > 0
+}
+
+// starting counts those that are not initialised yet. ps.mu is held.
+func (ps *provisions) starting() (n int) {
+	for _, p := range ps.byID {
+		n += p.starting()
+	}
+	return n
+}
+
+func (p *provision) starting() (n int) {
+	for _, done := range p.live {
+		if !done {
+			n++
+		}
+	}
+	return n
 }
 
 // end has an environment ended that is marked so. It does not wait: the worker's word of it may be under way.
@@ -154,14 +178,16 @@ func (m *Manager) keepProvisioned(ctx context.Context) {
 func (m *Manager) reconcile(ctx context.Context) {
 	ps := m.provisions
 	wanted := map[ProvisionID]bool{}
+	full := false
 	for _, want := range m.cfg.Provisions() {
 		if at := m.pool(want.Pool).placeOn(m.cfg.Ring(), m.cfg.ID); !at.member || at.ordinal != 0 {
 			continue
 		}
 		wanted[want.ID] = true
-		m.provide(ctx, ps.of(want), want)
+		full = !m.provide(ctx, ps.of(want), want) || full
 	}
 	ps.mu.Lock()
+	ps.full = full
 	ended, over := ps.over, []*environment(nil)
 	ps.over = nil
 	for id, p := range ps.byID {
@@ -173,7 +199,7 @@ func (m *Manager) reconcile(ctx context.Context) {
 	ps.mu.Unlock()
 	m.retire(ctx, over)
 	for _, e := range ended {
-		m.ending.Go(func() { m.end(ctx, e) })
+		m.background.Go(func() { m.end(ctx, e) })
 	}
 }
 
@@ -192,22 +218,24 @@ func (ps *provisions) of(want Provision) *provision {
 	return p
 }
 
-// provide brings one provision nearer to what is wanted: ends what is over, and starts what is missing.
-func (m *Manager) provide(ctx context.Context, p *provision, want Provision) {
+// provide brings one provision nearer to what is wanted: ends what is over, and starts what is missing. False when there is
+// no room for it.
+func (m *Manager) provide(ctx context.Context, p *provision, want Provision) bool {
 	over, missing := m.provisions.plan(p, want)
 	m.retire(ctx, over)
 	for _, t := range missing {
 		for range t.Count {
 			if ctx.Err() != nil || !m.provisions.mayStart(p) {
-				return
+				return true
 			}
 			if !m.startAhead(ctx, p, t) {
 				// No room. What is left of an alias's version before must not keep its successor out.
 				m.retire(ctx, m.provisions.takeOld(p, want))
-				return
+				return false
 			}
 		}
 	}
+	return true
 }
 
 // plan finds what is over and what is missing. Environments of other keys than the wanted ones (an alias has moved) are
@@ -279,27 +307,16 @@ func (ps *provisions) takeOld(p *provision, want Provision) []*environment {
 func (ps *provisions) mayStart(p *provision) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	starting, mine := 0, 0
-	for _, other := range ps.byID {
-		for _, done := range other.live {
-			if !done {
-				starting++
-				if other == p {
-					mine++
-				}
-			}
-		}
-	}
-	if p.failures > 0 && (mine > 0 || time.Now().Before(p.retry)) {
+	if p.failures > 0 && (p.starting() > 0 || time.Now().Before(p.retry)) {
 		return false
 	}
-	return starting < maxAhead
+	return ps.starting() < maxAhead
 }
 
 // startAhead starts one environment; false when no worker has room, also after idle ones have been ended.
 func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarget) bool {
 	for range roomTries {
-		id, w, found := m.drawWorker(t.Version)
+		id, w, found := m.drawWorker(t.Version, nil)
 		if found {
 			err := m.startAheadOn(ctx, p, t, id, w)
 			if err == nil {
@@ -311,7 +328,7 @@ func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarge
 				return true // it counts as failed, and is tried again later
 			}
 		}
-		if !m.makeRoom(ctx) {
+		if _, ok := m.makeRoom(ctx); !ok {
 			return false
 		}
 	}
@@ -320,9 +337,10 @@ func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarge
 
 // startAheadOn registers the environment before the worker knows of it, as startOn does.
 func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
+	now := time.Now()
 	e := &environment{
-		id: lambda.EnvironmentID(uuid.NewString()), worker: id, state: starting, provision: p,
-		bytes: int64(t.Version.MemoryMB) << 20, began: time.Now(),
+		id: m.newID(), worker: id, state: starting, provision: p, bytes: int64(t.Version.MemoryMB) << 20, began: now,
+		confirmed: now, timeout: t.Version.Timeout,
 	}
 	m.register(t.Key, e)
 	m.provisions.mu.Lock()
@@ -330,6 +348,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 	m.provisions.mu.Unlock()
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: t.Key, Version: t.Version, Ahead: true})
 	if err == nil {
+		e.set.confirm(e, now)
 		return nil
 	}
 	if errors.Is(err, lambda.ErrNoCapacity) {
@@ -345,7 +364,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 func (m *Manager) retire(ctx context.Context, over []*environment) {
 	for _, e := range over {
 		if e.set.retire(e) {
-			m.ending.Go(func() { m.end(ctx, e) })
+			m.background.Go(func() { m.end(ctx, e) })
 		}
 	}
 }

@@ -54,7 +54,7 @@ func TestProvisionedEnvironmentsNeverEndByThemselves(t *testing.T) {
 		if s := m.ProvisionStatus(w.list()[0]); s.Allocated != 0 || s.Failed {
 			t.Errorf("while they start: %+v", s)
 		}
-		after(manager.DefaultIdleLimit + time.Hour)
+		after(keep + time.Hour)
 		if s := m.ProvisionStatus(w.list()[0]); s.Allocated != 2 || s.Current != 2 {
 			t.Errorf("an hour later: %+v", s)
 		}
@@ -85,7 +85,7 @@ func TestProvisioningMakesRoomAndIsBounded(t *testing.T) {
 			idle = append(idle, acquire(t, m, "g"))
 		}
 		for _, r := range idle {
-			m.EnvironmentIdle(r.Environment)
+			m.EnvironmentIdle(r.Environment, r.Number)
 		}
 		w.set(40, keyF)
 		after(1500 * time.Millisecond)
@@ -118,7 +118,7 @@ func TestAMovedAliasReplacesOneForOne(t *testing.T) {
 		if live, _, _ := machine.counts(); live != 3 {
 			t.Errorf("%d live, want the two new ones and the busy old one", live)
 		}
-		m.EnvironmentIdle(busy.Environment)
+		m.EnvironmentIdle(busy.Environment, busy.Number)
 		after(time.Second)
 		if live, ended, _ := machine.counts(); live != 2 || ended != 2 {
 			t.Errorf("%d live, %d ended: the old one outlived its call", live, ended)
@@ -177,11 +177,11 @@ func TestEvictionTakesTheLeastValueAndNotTheOldest(t *testing.T) {
 				time.Sleep(900 * time.Millisecond)
 			}
 			time.Sleep(100 * time.Millisecond)
-			m.EnvironmentIdle(r.Environment)
+			m.EnvironmentIdle(r.Environment, r.Number)
 		}
 		r := acquire(t, m, "once")
 		time.Sleep(100 * time.Millisecond)
-		m.EnvironmentIdle(r.Environment)
+		m.EnvironmentIdle(r.Environment, r.Number)
 		acquire(t, m, "new")
 		if len(w.ended) != 1 || w.ended[0].Function != "once" {
 			t.Errorf("ended %v, want the one of once", w.ended)

@@ -14,10 +14,15 @@ type state uint8
 const (
 	idle state = iota
 	reserved
+	warming  // made ahead of calls by the policy, not ready yet
+	silent   // idle when its worker was last heard of, which does not answer now
 	ending   // the manager told the worker to end it
 	starting // made ahead (provisioned), not initialised yet
 	retired  // made ahead, no longer wanted, and running a call: ends after it
 )
+
+// firstReservation is the number of the reservation that a new environment is born with.
+const firstReservation = 1
 
 // environment is the manager's record of one environment. id and worker never change; the rest is guarded by set.mu.
 type environment struct {
@@ -27,7 +32,15 @@ type environment struct {
 	state   state
 	pool    *pool     // whose call it has, while reserved; a function's pool may change between two calls
 	since   time.Time // idle since
-	expires time.Time // reserved until; zero once the worker has been asked to give it back
+	record  *record   // of its function; nil for those that were made ahead (provisioned). Never changes
+	seen    time.Time // since, as the sweep saw it; the sweep's own
+	number  uint64    // of the last reservation; 0 while one that was made ahead has had none
+	expires time.Time // of that reservation
+	asked   bool      // the worker has been asked to give it back
+
+	started   bool          // the worker has said that it knows the environment
+	confirmed time.Time     // when the worker, as it has acknowledged, was last told that the environment is wanted
+	timeout   time.Duration // the function's time limit
 
 	provision *provision // that it was made ahead for; nil for others. Never changes
 	bytes     int64      // of memory. Never changes
@@ -64,8 +77,12 @@ func (s *set) add(e *environment) bool {
 func (s *set) remove(e *environment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.state == reserved || e.state == retired {
-		e.free()
+	switch {
+	case e.inUse():
+		e.free(time.Now())
+	case e.state == warming:
+		e.warmed()
+		e.record.pause(time.Now())
 	}
 	s.unlist(e)
 	s.total--
@@ -73,71 +90,86 @@ func (s *set) remove(e *environment) bool {
 	return s.dead
 }
 
+// inUse reports whether a call has e, or may have it soon.
+func (e *environment) inUse() bool { return e.state == reserved || e.state == retired }
+
 // free gives back what e was admitted for. A call in an environment made ahead has not been admitted: its end is told only.
-func (e *environment) free() {
+func (e *environment) free(now time.Time) {
 	if e.provision != nil {
 		e.pool.released.Add(1)
 		return
 	}
+	e.record.habit.Ended(now)
 	e.pool.release()
+}
+
+// warmed is told that e is no longer being made ahead of calls.
+func (e *environment) warmed() {
+	e.pool.warming.Add(-1)
+	e.record.warming.Add(-1)
 }
 
 // take reserves the most recently used idle environment if there is one and the pool admits it; full tells the latter apart.
 // One that was made ahead comes first, and needs no admission.
-func (s *set) take(p *pool, quota int, now, expires time.Time) (e *environment, full bool) {
+func (s *set) take(p *pool, quota int, now, expires time.Time) (e *environment, number uint64, full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.ahead); n > 0 {
-		e = s.ahead[n-1]
-		s.ahead[n-1] = nil
-		s.ahead = s.ahead[:n-1]
-		s.reserve(e, p, now, expires)
-		return e, false
+	list := &s.ahead
+	if len(*list) == 0 {
+		list = &s.idle
+		if len(*list) == 0 {
+			return nil, 0, false
+		}
+		if !p.admit(quota) {
+			return nil, 0, true
+		}
 	}
-	n := len(s.idle)
-	if n == 0 {
-		return nil, false
-	}
-	if !p.admit(quota) {
-		return nil, true
-	}
-	e = s.idle[n-1]
-	s.idle[n-1] = nil
-	s.idle = s.idle[:n-1]
-	s.reserve(e, p, now, expires)
-	return e, false
-}
-
-func (s *set) reserve(e *environment, p *pool, now, expires time.Time) {
-	e.state, e.pool, e.expires, e.began = reserved, p, expires, now
+	n := len(*list) - 1
+	e = (*list)[n]
+	(*list)[n] = nil
+	*list = (*list)[:n]
+	e.state, e.pool, e.expires, e.asked, e.began = reserved, p, expires, false, now
+	e.number++
 	s.worth.used(now)
+	if e.record != nil {
+		e.record.habit.Began(now)
+	}
+	return e, e.number, false
 }
 
-// put makes a reserved environment idle, or one that was made ahead and is initialised now. over tells that it is not
-// wanted any more: the caller ends it.
-func (s *set) put(e *environment, now time.Time) (over bool) {
+// put makes an environment idle whose last reservation has the given number, and is over, or one that was made ahead and is
+// initialised now. Nothing else is: the word may be an old one. over tells that it is not wanted any more: the caller ends it.
+func (s *set) put(e *environment, number uint64, now time.Time) (over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e.number != number {
+		return false
+	}
 	before := e.state
 	switch before {
-	case reserved, starting:
+	case reserved, starting, warming:
+		s.worth.held(now.Sub(e.began), e.warm)
+		e.since, e.warm = now, true
+	case silent: // it has been idle for longer
 	case retired:
 		e.state = ending
-		e.free()
+		e.free(now)
 		return true
 	default:
 		return false
 	}
-	s.worth.held(now.Sub(e.began), e.warm)
 	// Idle first, room after: whoever finds the room finds the environment too.
-	e.state, e.since, e.warm = idle, now, true
+	e.state = idle
 	if e.provision != nil {
 		s.ahead = append(s.ahead, e)
 	} else {
 		s.idle = append(s.idle, e)
 	}
-	if before == reserved {
-		e.free()
+	switch before {
+	case reserved:
+		e.free(now)
+	case warming:
+		e.warmed()
 	}
 	return false
 }
@@ -148,7 +180,7 @@ func (s *set) retire(e *environment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e.state {
-	case idle, starting:
+	case idle, starting, silent:
 		e.state = ending
 		s.unlist(e)
 		return true
@@ -181,27 +213,58 @@ func (s *set) unlist(e *environment) {
 	}
 }
 
-// overdue reports, once per reservation, that it was not used in time.
-func (s *set) overdue(e *environment, now time.Time) bool {
+// silence takes an idle environment out of the stack while its worker does not answer: a call that was sent there would fail.
+func (s *set) silence(e *environment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.state != reserved && e.state != retired || e.expires.IsZero() || now.Before(e.expires) {
-		return false
+	if e.state == idle {
+		e.state = silent
+		s.unlist(e)
 	}
-	e.expires = time.Time{}
-	return true
 }
 
-// stateOf returns where e stands, and since when it has been idle if it is.
-func (s *set) stateOf(e *environment) (since time.Time, now state) {
+// holding is what the worker is told of e; ok is false when there is nothing to tell: e is not known there yet or is
+// ending or, unless all are asked for, its reservation has not just expired.
+func (s *set) holding(e *environment, now time.Time, all bool) (h lambda.Holding, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return e.since, e.state
+	expired := e.inUse() && !now.Before(e.expires)
+	if !e.started || e.state == ending || !all && (!expired || e.asked) {
+		return h, false
+	}
+	e.asked = e.asked || expired
+	return lambda.Holding{Environment: e.id, Reservation: e.number, GiveBack: expired || e.state == warming}, true
+}
+
+// confirm notes that the worker knew of e, and that it is wanted, at some time after the given one.
+func (s *set) confirm(e *environment, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.started, e.confirmed = true, at
+}
+
+// lost reports whether e has certainly ended or become idle although its worker does not say so: its lease is over, and so
+// is every invocation that began before.
+func (s *set) lost(e *environment, now time.Time, lease time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.inUse() {
+		lease += longestStart + e.timeout
+	}
+	return now.Sub(e.confirmed) > lease
+}
+
+// waits reports whether e counts among the environments that wait for a call, or will in a moment, and since when. Those that
+// are provisioned are not the policy's.
+func (s *set) waits(e *environment) (since time.Time, counts bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.since, e.provision == nil && (e.state == idle || e.state == warming || e.state == silent)
 }
 
 // appraise returns where e stands, and as what it would be ended if it is idle.
 func (s *set) appraise(e *environment, now time.Time) (candidate, state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return appraise(&s.worth, s.total, e.bytes, e.since, now), e.state
+	return appraise(&s.worth, s.total, e, now), e.state
 }

@@ -2,64 +2,130 @@ package manager
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"berth/lambda"
+	"berth/placement"
 )
+
+// unreachableTries is how many workers that do not answer one request waits for.
+const unreachableTries = 2
 
 // start asks a worker for a new environment and makes room for it when there is none. The pool has admitted it already;
 // that is given back when there is no environment (nil) but a refusal: Full, RateLimited, Throttled.
 func (m *Manager) start(ctx context.Context, p *pool, req lambda.AcquireRequest, quota int, expires time.Time) (*environment, lambda.Verdict, error) {
+	var silent, refused []lambda.WorkerID
+	gained := false
+	id, worker, found := m.drawWorker(req.Version, nil)
 	for range evictionTries {
-		id, worker, found := m.drawWorker(req.Version)
-		switch {
-		case !found && m.makeRoom(ctx):
+		if !found {
+			freed, ok := m.makeRoom(ctx)
+			if !ok {
+				break
+			}
+			// The worker where room was made is tried next: what is known of the workers' free memory is older.
+			refused = nil
+			if id, worker, found = m.workerNamed(freed); !found {
+				id, worker, found = m.drawWorker(req.Version, silent)
+			}
 			continue
-		case !found:
-			p.release()
-			return nil, lambda.Full, nil
-		case !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)): // only now: a call that finds no room gains nothing
+		}
+		if !gained && !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) { // only now: a call that finds no room gains nothing
 			p.release()
 			return nil, lambda.RateLimited, nil
 		}
+		gained = true
 		e, err := m.startOn(ctx, p, req, expires, id, worker)
-		if err == nil {
+		switch {
+		case err == nil:
 			return e, 0, nil
-		}
-		if !errors.Is(err, lambda.ErrNoCapacity) {
+		case errors.Is(err, lambda.ErrNoCapacity):
+			refused = append(refused, id)
+		case errors.Is(err, lambda.ErrUnreachable) && ctx.Err() == nil && len(silent)+1 < unreachableTries:
+			silent = append(silent, id)
+		default:
 			return nil, 0, startFailed(err)
 		}
-		// startOn gave the admission back; it must be asked for anew, or the quota could be exceeded meanwhile.
-		if !p.admit(quota) {
+		// startOn gave the admission back; ask for it anew, or the quota could be exceeded meanwhile.
+		if quota = m.quota(ctx, p, req.Unreachable); !p.admit(quota) {
 			return nil, lambda.Throttled, nil
 		}
-		if !m.makeRoom(ctx) {
-			break
-		}
+		id, worker, found = m.drawWorker(req.Version, slices.Concat(silent, refused))
 	}
 	p.release()
+	if len(silent) > 0 {
+		return nil, 0, startFailed(lambda.ErrUnreachable)
+	}
 	return nil, lambda.Full, nil
 }
 
-// startOn registers the environment before the worker knows of it: the worker may call back before Start returns.
+// startOn registers the environment before the worker knows of it: the worker may call back before Start returns. An
+// environment that the worker made although no answer came ends there with its lease.
 func (m *Manager) startOn(ctx context.Context, p *pool, req lambda.AcquireRequest, expires time.Time, id lambda.WorkerID, w Worker) (*environment, error) {
-	e := &environment{
-		id:      lambda.EnvironmentID(uuid.NewString()),
-		worker:  id,
-		state:   reserved,
-		pool:    p,
-		expires: expires,
-		began:   expires.Add(-m.cfg.ReservationLimit),
-		bytes:   int64(req.Version.MemoryMB) << 20,
-	}
+	now := time.Now()
+	e := m.newEnvironment(p, req, id, m.record(req, now))
+	e.state, e.expires = reserved, expires
+	e.record.habit.Began(now)
 	m.register(req.Key, e)
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version})
 	if err != nil {
 		m.forget(e)
 		return nil, err
 	}
+	e.set.confirm(e, now)
 	return e, nil
+}
+
+func (m *Manager) newEnvironment(p *pool, req lambda.AcquireRequest, w lambda.WorkerID, r *record) *environment {
+	now := time.Now()
+	return &environment{
+		id: m.newID(), worker: w, pool: p, record: r, number: firstReservation, began: now, confirmed: now,
+		timeout: req.Version.Timeout, bytes: int64(req.Version.MemoryMB) << 20,
+	}
+}
+
+// newID returns a random UUID.
+func (m *Manager) newID() lambda.EnvironmentID {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:8], m.rng.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], m.rng.Uint64())
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // version 4, RFC 9562
+	return lambda.EnvironmentID(uuid.UUID(b).String())
+}
+
+// drawWorker chooses a worker for an environment of v, none of those to avoid; false when none has room.
+func (m *Manager) drawWorker(v *lambda.Version, avoid []lambda.WorkerID) (lambda.WorkerID, Worker, bool) {
+	candidates := m.cfg.Workers.Candidates(v)
+	if len(avoid) > 0 {
+		candidates = slices.DeleteFunc(slices.Clone(candidates), func(w placement.Worker) bool { return slices.Contains(avoid, w.ID) })
+	}
+	i := placement.Choose(m.rng, candidates, int64(v.MemoryMB)<<20)
+	if i < 0 {
+		return "", nil, false
+	}
+	w, ok := m.cfg.Workers.Worker(candidates[i].ID)
+	return candidates[i].ID, w, ok
+}
+
+// workerNamed is Workers.Worker; "" is none.
+func (m *Manager) workerNamed(id lambda.WorkerID) (lambda.WorkerID, Worker, bool) {
+	if id == "" {
+		return "", nil, false
+	}
+	w, ok := m.cfg.Workers.Worker(id)
+	return id, w, ok
+}
+
+// startFailed says why. That a worker does not answer is told in words only: to the frontend the manager has answered.
+func startFailed(err error) error {
+	if errors.Is(err, lambda.ErrUnreachable) {
+		return lambda.Errorf(lambda.ServiceFailure, "starting an environment: %v", err)
+	}
+	return fmt.Errorf("starting an environment: %w", err)
 }

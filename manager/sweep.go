@@ -4,42 +4,50 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"berth/lambda"
 )
 
-// sweep gives back reservations that were never used and ends environments that were idle for too long or can never be
-// asked for again.
+// sweep ends environments that can never be asked for again, and has the policy decide about the others that are idle.
 func (m *Manager) sweep(ctx context.Context, now time.Time) {
+	list := map[*record][]*environment{}
 	m.environments.Range(func(_, v any) bool {
 		e := v.(*environment)
-		if e.set.overdue(e, now) {
-			if w, ok := m.cfg.Workers.Worker(e.worker); ok {
-				w.Release(ctx, e.id)
-			}
-			return true
-		}
-		since, state := e.set.stateOf(e)
-		if state == idle && e.provision == nil && (now.Sub(since) >= m.cfg.IdleLimit || !m.cfg.Current(e.set.key)) && e.set.claim(e) {
-			m.ending.Go(func() { m.end(ctx, e) })
+		since, counts := e.set.waits(e)
+		switch {
+		case !counts:
+		case !m.cfg.Current(e.set.key):
+			m.endIdle(ctx, e)
+		default:
+			e.seen = since
+			list[e.record] = append(list[e.record], e)
 		}
 		return ctx.Err() == nil
 	})
+	m.adjust(ctx, now, list)
 }
 
-// makeRoom ends the idle environment of least value (see appraise) and returns when its memory is free. When none is idle but some
-// are ending already, it waits for one of those. False when neither is there.
-func (m *Manager) makeRoom(ctx context.Context) bool {
+func (m *Manager) endIdle(ctx context.Context, e *environment) {
+	if e.set.claim(e) {
+		m.background.Go(func() { m.end(ctx, e) })
+	}
+}
+
+// makeRoom ends the idle environment of least value (see appraise) and returns when its memory is free, and where that was.
+// When none is idle but some are ending already, it waits for one of those, and names no worker. False when neither is there.
+func (m *Manager) makeRoom(ctx context.Context) (lambda.WorkerID, bool) {
 	for {
 		changed := m.room.wait() // before looking, so that nothing that ends meanwhile is missed
 		victim, someEnding := m.leastWorth()
 		switch {
 		case victim != nil && victim.set.claim(victim):
 			m.end(ctx, victim)
-			return true
+			return victim.worker, true
 		case victim != nil: // somebody was faster: look again
-		case someEnding:
-			return waitFor(ctx, changed)
+		case someEnding && m.cfg.RoomLimit > 0:
+			return "", waitFor(ctx, changed)
 		default:
-			return false
+			return "", false
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"time"
 
 	"berth/lambda"
@@ -72,19 +73,21 @@ func (w *worth) rate(now time.Time) float64 {
 type candidate struct {
 	value float64
 	since time.Time // idle since
+	id    lambda.EnvironmentID
 }
 
 // appraise gives an environment of a set of n its value: the time that keeping it saves calls, per second and byte. All of
 // a set share its uses.
-func appraise(w *worth, n int, bytes int64, since, now time.Time) candidate {
+func appraise(w *worth, n int, e *environment, now time.Time) candidate {
 	likelihood := w.rate(now) / float64(max(1, n))
-	return candidate{value: w.startCost().Seconds() * likelihood / float64(max(1, bytes)), since: since}
+	return candidate{value: w.startCost().Seconds() * likelihood / float64(max(1, e.bytes)), since: e.since, id: e.id}
 }
 
-// before reports whether c is to be ended rather than d: the one of less value, of two equal ones the one idle for longer.
+// before reports whether c is to be ended rather than d: the one of less value, of two equal ones the one idle for longer, then the
+// one of the smaller id, so that a simulation can be repeated.
 func (c candidate) before(d candidate) bool {
 	if c.value != d.value {
 		return c.value < d.value
 	}
-	return c.since.Before(d.since)
+	return cmp.Or(c.since.Compare(d.since), cmp.Compare(c.id, d.id)) < 0
 }

@@ -20,7 +20,7 @@ func known(start time.Duration, n int) *worth {
 
 func TestTheCandidateOfLeastValueIsEndedFirst(t *testing.T) {
 	of := func(start time.Duration, uses, n int, mb int64, idle time.Duration) candidate {
-		return appraise(known(start, uses), n, mb<<20, noon.Add(-idle), noon)
+		return appraise(known(start, uses), n, &environment{bytes: mb << 20, since: noon.Add(-idle)}, noon)
 	}
 	for name, c := range map[string]struct{ victim, other candidate }{
 		"the cheaper start":            {of(50*time.Millisecond, 10, 1, 128, 0), of(time.Second, 10, 1, 128, time.Minute)},

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"berth/lambda"
@@ -49,9 +50,11 @@ func (m *Manager) Ping(ctx context.Context) bool {
 	return err == nil
 }
 
-// Notice is a worker's word to a manager on one environment: it can take another invocation, or it has ended.
+// Notice is a worker's word to a manager on one environment: it can take another invocation, the given reservation being
+// over, or it has ended.
 type Notice struct {
 	Environment lambda.EnvironmentID `json:"e"`
+	Reservation uint64               `json:"n,omitempty"`
 	Gone        bool                 `json:"gone,omitempty"`
 }
 
@@ -91,12 +94,21 @@ func (w *Worker) Prepare(ctx context.Context, v *lambda.Version) error {
 	return err
 }
 
-// Release gives an unused reservation back. A call that is lost is made again by the manager's next sweep of its worker's
-// environments.
-func (w *Worker) Release(ctx context.Context, id lambda.EnvironmentID) {
+// maxHoldings bounds one call of Renew.
+const maxHoldings = 4000
+
+// Renew renews an owner's lease on its environments, in several calls where they are many. Error: lambda.ErrUnreachable.
+func (w *Worker) Renew(ctx context.Context, req lambda.RenewRequest) (answer lambda.RenewAnswer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, controlLimit)
 	defer cancel()
-	call[struct{}](ctx, w.client, w.addr, "worker/release", id, nil)
+	for part := range slices.Chunk(req.Holdings, maxHoldings) {
+		out, _, err := call[lambda.RenewAnswer](ctx, w.client, w.addr, "worker/renew", lambda.RenewRequest{Owner: req.Owner, Holdings: part}, nil)
+		if err != nil {
+			return lambda.RenewAnswer{}, err
+		}
+		answer.Idle, answer.Gone = append(answer.Idle, out.Idle...), append(answer.Gone, out.Gone...)
+	}
+	return answer, nil
 }
 
 // End ends an environment. Error: lambda.ErrUnreachable.
@@ -128,7 +140,10 @@ func (w *Worker) Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.I
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), invokeLimit)
 	defer cancel()
 	if left != nil {
-		w.Release(ctx, r.Environment)
+		// Without an owner's name it renews nothing. If it is lost, the reservation expires.
+		_, _ = w.Renew(ctx, lambda.RenewRequest{Holdings: []lambda.Holding{
+			{Environment: r.Environment, Reservation: r.Number, GiveBack: true},
+		}})
 		return nil, left
 	}
 	meta := invokeMeta{r, *inv}

@@ -19,6 +19,7 @@ type double struct {
 
 	answer  lambda.Answer
 	outcome *lambda.Outcome
+	renewed lambda.RenewAnswer
 	err     error
 	hold    chan struct{} // when not nil, calls wait until it is closed, or their context ends
 }
@@ -46,7 +47,10 @@ func (d *double) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 	return d.answer, d.note(ctx, req)
 }
 
-func (d *double) EnvironmentIdle(id lambda.EnvironmentID) { d.heard(Notice{Environment: id}) }
+func (d *double) EnvironmentIdle(id lambda.EnvironmentID, n uint64) {
+	d.heard(Notice{Environment: id, Reservation: n})
+}
+
 func (d *double) EnvironmentGone(id lambda.EnvironmentID) {
 	d.heard(Notice{Environment: id, Gone: true})
 }
@@ -64,9 +68,12 @@ func (d *double) allHeard() []Notice {
 }
 
 func (d *double) Start(ctx context.Context, req lambda.StartRequest) error { return d.note(ctx, req) }
-func (d *double) Release(ctx context.Context, id lambda.EnvironmentID)     { _ = d.note(ctx, id) }
 func (d *double) End(ctx context.Context, id lambda.EnvironmentID) error   { return d.note(ctx, id) }
 func (d *double) Prepare(ctx context.Context, v *lambda.Version) error     { return d.note(ctx, *v) }
+
+func (d *double) Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error) {
+	return d.renewed, d.note(ctx, req)
+}
 
 func (d *double) Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
 	if err := d.note(ctx, invoked{r, *inv}); err != nil {

@@ -67,8 +67,8 @@ type Owner struct {
 
 // EnvironmentIdle queues the notice and waits until it is on its way, for at most 2 ms, and not at all while the manager
 // does not answer.
-func (o *Owner) EnvironmentIdle(id lambda.EnvironmentID) {
-	if sent := o.notifier.add(o.id, Notice{Environment: id}); sent != nil {
+func (o *Owner) EnvironmentIdle(id lambda.EnvironmentID, reservation uint64) {
+	if sent := o.notifier.add(o.id, Notice{Environment: id, Reservation: reservation}); sent != nil {
 		limit := time.NewTimer(sendGrace)
 		defer limit.Stop()
 		select {

@@ -40,11 +40,11 @@ func TestIdleIsSentWhenItReturns(t *testing.T) {
 	late := 0
 	for i := range 100 {
 		id := lambda.EnvironmentID(fmt.Sprint(i))
-		n.Owner("m").EnvironmentIdle(id)
+		n.Owner("m").EnvironmentIdle(id, uint64(i))
 		for range 3 { // the answer to the frontend, the one to the caller, and its next call
 			m.Ping(t.Context())
 		}
-		if !slices.Contains(d.allHeard(), Notice{Environment: id}) {
+		if !slices.Contains(d.allHeard(), Notice{Environment: id, Reservation: uint64(i)}) {
 			late++
 		}
 	}
@@ -62,7 +62,7 @@ func TestNoticesAreHeardInOrder(t *testing.T) {
 		workers.Go(func() {
 			for i := range 50 {
 				id := lambda.EnvironmentID(fmt.Sprintf("%d-%d", w, i))
-				n.Owner("m").EnvironmentIdle(id)
+				n.Owner("m").EnvironmentIdle(id, 1)
 				n.Owner("m").EnvironmentGone(id)
 			}
 		})
@@ -98,13 +98,13 @@ func TestNoticesAreRepeated(t *testing.T) {
 	defer c.Close()
 	n, _ := running(t, map[lambda.ManagerID]*Manager{"m": NewManager(c, s.Listener.Addr().String())})
 	down.Store(true)
-	n.Owner("m").EnvironmentIdle("first")
+	n.Owner("m").EnvironmentIdle("first", 1)
 	began := time.Now()
 	var want []Notice
 	for i := range 1000 {
-		notice := Notice{Environment: lambda.EnvironmentID(fmt.Sprint(i))}
+		notice := Notice{Environment: lambda.EnvironmentID(fmt.Sprint(i)), Reservation: uint64(i)}
 		want = append(want, notice)
-		n.Owner("m").EnvironmentIdle(notice.Environment)
+		n.Owner("m").EnvironmentIdle(notice.Environment, notice.Reservation)
 	}
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("1000 notices for a manager that does not answer took %v", took)
@@ -126,7 +126,7 @@ func TestNoticesForNobodyEnd(t *testing.T) {
 	if took := time.Since(began); took > flushLimit+5*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
-	n.Owner("unknown").EnvironmentIdle("e") // after the end: no effect, no panic
+	n.Owner("unknown").EnvironmentIdle("e", 1) // after the end: no effect, no panic
 }
 
 func TestPingSeesAManagerThatHangs(t *testing.T) {

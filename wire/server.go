@@ -14,14 +14,14 @@ import (
 // ManagerRole is what a manager serves.
 type ManagerRole interface {
 	Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error)
-	EnvironmentIdle(id lambda.EnvironmentID)
+	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
 	EnvironmentGone(id lambda.EnvironmentID)
 }
 
 // WorkerRole is what a worker serves.
 type WorkerRole interface {
 	Start(ctx context.Context, req lambda.StartRequest) error
-	Release(ctx context.Context, id lambda.EnvironmentID)
+	Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error)
 	End(ctx context.Context, id lambda.EnvironmentID) error
 	Prepare(ctx context.Context, v *lambda.Version) error
 	Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error)
@@ -68,7 +68,7 @@ func serveManager(mux *http.ServeMux, m ManagerRole) {
 			if n.Gone {
 				m.EnvironmentGone(n.Environment)
 			} else {
-				m.EnvironmentIdle(n.Environment)
+				m.EnvironmentIdle(n.Environment, n.Reservation)
 			}
 		}
 		return struct{}{}, nil, nil
@@ -85,9 +85,12 @@ func serveWorker(mux *http.ServeMux, w WorkerRole) {
 	handle(mux, "worker/prepare", func(ctx context.Context, in lambda.Version, _ []byte) (struct{}, []byte, error) {
 		return struct{}{}, nil, w.Prepare(ctx, &in)
 	})
-	handle(mux, "worker/release", func(ctx context.Context, in lambda.EnvironmentID, _ []byte) (struct{}, []byte, error) {
-		w.Release(ctx, in)
-		return struct{}{}, nil, nil
+	handle(mux, "worker/renew", func(ctx context.Context, in lambda.RenewRequest, _ []byte) (lambda.RenewAnswer, []byte, error) {
+		if len(in.Holdings) > maxHoldings {
+			return lambda.RenewAnswer{}, nil, fmt.Errorf("%d environments in one renewal, the limit is %d", len(in.Holdings), maxHoldings)
+		}
+		out, err := w.Renew(ctx, in)
+		return out, nil, err
 	})
 	handle(mux, "worker/end", func(ctx context.Context, in lambda.EnvironmentID, _ []byte) (struct{}, []byte, error) {
 		return struct{}{}, nil, w.End(ctx, in)

@@ -25,7 +25,7 @@ var (
 	}
 	key         = lambda.EnvironmentKey{Account: "000000000001", Function: "f", Version: "3", ConfigID: "c1", Runtime: "r1", Tenant: "blue"}
 	pool        = lambda.PoolID{Account: "000000000001", Function: "f"}
-	reservation = lambda.Reservation{Environment: "e-1", Worker: "w-1", Expires: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Cold: true}
+	reservation = lambda.Reservation{Environment: "e-1", Worker: "w-1", Number: 1<<63 + 1, Expires: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Cold: true}
 )
 
 // TestEdges: every operation reaches the role as it was asked, and the answer comes back as it was given.
@@ -34,6 +34,7 @@ func TestEdges(t *testing.T) {
 		answer: lambda.Answer{Verdict: lambda.Granted, Reservation: reservation, Load: lambda.Load{Running: 3, Quota: 10, Released: 1 << 63}},
 		outcome: &lambda.Outcome{Payload: []byte(`{"a":1}`), FunctionError: "Unhandled", Class: lambda.HandlerErr, Log: []byte("line\n"),
 			Version: "3", Cold: true, Duration: 7 * time.Millisecond},
+		renewed: lambda.RenewAnswer{Idle: []lambda.EnvironmentID{"e-1"}, Gone: []lambda.EnvironmentID{"e-2"}},
 	}
 	m, w, _ := serve(t, d)
 	ctx := t.Context()
@@ -55,20 +56,44 @@ func TestEdges(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(outcome, d.outcome) {
 		t.Errorf("Invoke = %+v, %v", outcome, err)
 	}
-	w.Release(ctx, "e-1")
+	renew := lambda.RenewRequest{Owner: "m-1", Holdings: []lambda.Holding{{Environment: "e-1", Reservation: 7, GiveBack: true}, {Environment: "e-2"}}}
+	if renewed, err := w.Renew(ctx, renew); err != nil || !reflect.DeepEqual(renewed, d.renewed) {
+		t.Errorf("Renew = %+v, %v", renewed, err)
+	}
 	if err := w.End(ctx, "e-2"); err != nil {
 		t.Errorf("End: %v", err)
 	}
-	want := []any{acquire, start, version, invoked{reservation, inv}, lambda.EnvironmentID("e-1"), lambda.EnvironmentID("e-2")}
+	want := []any{acquire, start, version, invoked{reservation, inv}, renew, lambda.EnvironmentID("e-2")}
 	if got := d.requests(); !reflect.DeepEqual(got, want) {
 		t.Errorf("the role was asked\n%+v, want\n%+v", got, want)
 	}
-	notices := []Notice{{"e-1", false}, {"e-2", true}}
+	notices := []Notice{{Environment: "e-1", Reservation: 7}, {Environment: "e-2", Gone: true}}
 	if err := m.Notify(ctx, notices); err != nil || !reflect.DeepEqual(d.allHeard(), notices) {
 		t.Errorf("Notify: %v, heard %v", err, d.allHeard())
 	}
 	if !m.Ping(ctx) {
 		t.Error("Ping: no answer")
+	}
+}
+
+// TestARenewalOfManyEnvironments: it goes over the wire in parts, none of which is too large for it.
+func TestARenewalOfManyEnvironments(t *testing.T) {
+	d := &double{renewed: lambda.RenewAnswer{Idle: []lambda.EnvironmentID{"e-1"}}}
+	_, w, _ := serve(t, d)
+	req := lambda.RenewRequest{Owner: "m-1"}
+	for i := range 2*maxHoldings + 1 {
+		req.Holdings = append(req.Holdings, lambda.Holding{Environment: lambda.EnvironmentID(fmt.Sprintf("%036d", i)), Reservation: 1 << 63})
+	}
+	answer, err := w.Renew(t.Context(), req)
+	if err != nil || len(answer.Idle) != 3 {
+		t.Errorf("Renew = %+v, %v", answer, err)
+	}
+	var got []lambda.Holding
+	for _, asked := range d.requests() {
+		got = append(got, asked.(lambda.RenewRequest).Holdings...)
+	}
+	if !reflect.DeepEqual(got, req.Holdings) {
+		t.Errorf("%d of %d environments arrived", len(got), len(req.Holdings))
 	}
 }
 
@@ -320,8 +345,9 @@ func TestACallerThatLeaves(t *testing.T) {
 	if _, err := w.Invoke(ctx, reservation, &lambda.Invocation{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller that left before the call: %v", err)
 	}
-	if got := d.requests(); len(got) != 2 || got[1] != reservation.Environment {
-		t.Errorf("asked %v, want a release", got)
+	back := lambda.RenewRequest{Holdings: []lambda.Holding{{Environment: reservation.Environment, Reservation: reservation.Number, GiveBack: true}}}
+	if got := d.requests(); len(got) != 2 || !reflect.DeepEqual(got[1], back) {
+		t.Errorf("asked %v, want the reservation given back", got)
 	}
 }
 

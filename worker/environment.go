@@ -21,6 +21,7 @@ type environment struct {
 	key     lambda.EnvironmentKey
 	version *lambda.Version
 	owner   Owner
+	ownerID lambda.ManagerID
 	bytes   int64 // admitted
 	ahead   bool  // made before there is a call for it
 	log     *slog.Logger
@@ -35,6 +36,9 @@ type environment struct {
 	released  bool      // the reservation was given back during the start
 	frozen    bool      // set only in Idle
 	idleSince time.Time // of Idle and Reserved
+	leaseEnd  time.Time // no invocation begins after it
+	// reservation is the number of the last reservation that was used or given back: only the next one is taken.
+	reservation uint64
 
 	started  chan struct{} // closed when the start phase is over and Invoke has the turn, or when it failed
 	startErr error         // why the environment could not be made; valid after started
@@ -57,13 +61,15 @@ type environment struct {
 func newEnvironment(w *Worker, req lambda.StartRequest, owner Owner) *environment {
 	v := req.Version
 	e := &environment{
-		w: w, id: req.Environment, key: req.Key, version: v, owner: owner,
-		bytes: int64(v.MemoryMB)<<20 + EnvironmentOverhead,
-		log:   w.log.With("environment", req.Environment, "account", v.Account, "function", v.Function),
-		state: Starting,
-		ahead: req.Ahead, released: req.Ahead, // nobody has reserved it: ready tells the owner that it is idle
-		started: make(chan struct{}),
-		gone:    make(chan struct{}),
+		w: w, id: req.Environment, key: req.Key, version: v, owner: owner, ownerID: req.Owner,
+		bytes:    int64(v.MemoryMB)<<20 + EnvironmentOverhead,
+		log:      w.log.With("environment", req.Environment, "account", v.Account, "function", v.Function),
+		state:    Starting,
+		ahead:    req.Ahead,
+		released: req.Ahead, // nobody has reserved it: ready tells the owner that it is idle
+		leaseEnd: time.Now().Add(w.cfg.Lease),
+		started:  make(chan struct{}),
+		gone:     make(chan struct{}),
 	}
 	e.ctx, e.stop = context.WithCancel(w.base)
 	e.limit = newLimit(e.ctx)

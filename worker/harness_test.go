@@ -120,6 +120,17 @@ func (h *harness) start(v *lambda.Version) lambda.Reservation {
 	return lambda.Reservation{Environment: id, Worker: "w1", Cold: true}
 }
 
+// giveBack is what the owner does with a reservation that was not used in time.
+func (h *harness) giveBack(res lambda.Reservation) lambda.RenewAnswer {
+	a, err := h.Renew(h.t.Context(), lambda.RenewRequest{Owner: "m1", Holdings: []lambda.Holding{
+		{Environment: res.Environment, Reservation: res.Number, GiveBack: true},
+	}})
+	if err != nil {
+		h.t.Error(err)
+	}
+	return a
+}
+
 // call invokes and wants an outcome.
 func (h *harness) call(res lambda.Reservation, payload string) *lambda.Outcome {
 	h.t.Helper()
@@ -204,7 +215,7 @@ func newStandinOwner() *standinOwner {
 	return &standinOwner{idle: map[lambda.EnvironmentID]int{}, gone: map[lambda.EnvironmentID]int{}}
 }
 
-func (o *standinOwner) EnvironmentIdle(id lambda.EnvironmentID) {
+func (o *standinOwner) EnvironmentIdle(id lambda.EnvironmentID, _ uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.idle[id]++

@@ -32,7 +32,7 @@ func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda
 		return nil, w.unknown(res.Environment)
 	}
 	if err := ctx.Err(); err != nil {
-		e.release()
+		e.release(res.Number)
 		return nil, err
 	}
 	waiting, err := e.claim(&res, time.Now())

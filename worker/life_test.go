@@ -87,14 +87,16 @@ func TestReservations(t *testing.T) {
 		t.Errorf("expired: %v", err)
 	}
 	eventually(t, "reserved", func() bool { return h.Stats().Environments[Reserved] == 1 })
-	h.Release(t.Context(), res.Environment)
+	h.giveBack(res)
 	if idle, _ := h.owner.counts(res.Environment); idle != 1 || h.Stats().Environments[Idle] != 1 {
-		t.Error("Release of a reserved environment")
+		t.Error("giving back a reserved environment")
 	}
-	h.Release(t.Context(), "unknown")
+	if a, _ := h.Renew(t.Context(), lambda.RenewRequest{Holdings: []lambda.Holding{{Environment: "unknown"}}}); len(a.Gone) != 1 {
+		t.Errorf("an unknown environment is not reported gone: %+v", a)
+	}
 
 	early := h.start(testVersion())
-	h.Release(t.Context(), early.Environment) // maybe before it is ready
+	h.giveBack(early) // maybe before it is ready
 	eventually(t, "idle", func() bool { idle, _ := h.owner.counts(early.Environment); return idle == 1 })
 	h.wantOutcome(h.call(early, `1`), lambda.OK, `1`)
 }
@@ -351,7 +353,7 @@ func randomFaults(t *testing.T, seed uint64) {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(chance(20))*time.Millisecond)
 				switch chance(20) {
 				case 0:
-					h.Release(ctx, res.Environment)
+					h.giveBack(res)
 				case 1:
 					h.End(ctx, res.Environment)
 				default:

@@ -49,8 +49,8 @@ func (r *real) log() string {
 	return r.lines.String()
 }
 
-func (*real) EnvironmentIdle(lambda.EnvironmentID) {}
-func (*real) EnvironmentGone(lambda.EnvironmentID) {}
+func (*real) EnvironmentIdle(lambda.EnvironmentID, uint64) {}
+func (*real) EnvironmentGone(lambda.EnvironmentID)         {}
 
 // newReal starts a worker, or skips.
 func newReal(t testing.TB) *real {

@@ -52,9 +52,15 @@ func (e *environment) claim(res *lambda.Reservation, now time.Time) (waiting boo
 		return false, fmt.Errorf("%w: %s is ending", lambda.ErrUnknownEnvironment, e.id)
 	case !res.Expires.IsZero() && now.After(res.Expires):
 		return false, fmt.Errorf("%w: the reservation of %s has expired", ErrNotReserved, e.id)
+	case res.Number != 0 && res.Number != e.reservation+1: // owners give the next away when the last is known to be over
+		return false, fmt.Errorf("%w: reservation %d of %s came after %d", ErrNotReserved, res.Number, e.id, e.reservation)
+	case now.After(e.leaseEnd):
+		return false, fmt.Errorf("%w: the lease of %s is over", lambda.ErrUnknownEnvironment, e.id) // tend ends it
 	case e.state == Running || e.state == Starting && (e.claimed || e.released):
 		return false, fmt.Errorf("%w: %s is %s for another one", ErrNotReserved, e.id, e.state)
-	case e.state == Starting:
+	}
+	e.reservation = max(e.reservation, res.Number)
+	if e.state == Starting {
 		e.claimed = true
 		return true, nil
 	}
@@ -79,10 +85,11 @@ func (e *environment) ready() (end bool) {
 		e.to(Reserved)
 		e.idleSince = time.Now()
 	}
+	reservation := e.reservation
 	e.mu.Unlock()
 	close(e.started)
 	if idle {
-		e.owner.EnvironmentIdle(e.id)
+		e.owner.EnvironmentIdle(e.id, reservation)
 	}
 	return end
 }
@@ -105,29 +112,37 @@ func (e *environment) settle(now time.Time) {
 		e.to(Idle)
 		e.idleSince = now
 	}
+	reservation := e.reservation
 	e.mu.Unlock()
 	if end {
 		e.takeApart()
 		return
 	}
-	e.owner.EnvironmentIdle(e.id)
+	e.owner.EnvironmentIdle(e.id, reservation)
 }
 
-func (e *environment) release() {
+// release gives a reservation back that was not used: the environment becomes idle, and its owner is told so (when it is
+// ready, if it is still starting). An environment that runs an invocation, ends, or is gone is left alone; so is one
+// whose reservation was used or given back already.
+func (e *environment) release(reservation uint64) {
 	e.mu.Lock()
 	idle := false
 	switch {
-	case e.mustEnd:
-	case e.state == Starting && !e.claimed:
+	case e.mustEnd || e.state == Running || e.claimed && e.state == Starting:
+	case reservation != 0 && reservation <= e.reservation:
+	case e.state == Starting:
 		e.released = true // ready tells the owner
 	case e.state == Reserved:
 		idle = e.to(Idle)
 	case e.state == Idle:
 		idle = true // reserved as its owner sees it
 	}
+	if idle || e.state == Starting && e.released {
+		e.reservation = max(e.reservation, reservation)
+	}
 	e.mu.Unlock()
 	if idle {
-		e.owner.EnvironmentIdle(e.id)
+		e.owner.EnvironmentIdle(e.id, reservation)
 	}
 }
 

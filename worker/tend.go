@@ -9,6 +9,7 @@ import (
 const tendEvery = time.Second
 
 // tend looks at all environments now and then, until ctx ends: it freezes those that have been idle for Config.IdleFreeze,
+// ends those whose owner is silent,
 // and hands on the log lines of invocations that take long. An invocation pays nothing for it.
 func (w *Worker) tend(ctx context.Context) {
 	every := tendEvery
@@ -26,6 +27,7 @@ func (w *Worker) tend(ctx context.Context) {
 				if state, _ := e.look(); state == Running {
 					e.out.passOn(now.Add(-tendEvery))
 				}
+				e.endLapsed(now)
 				if w.cfg.IdleFreeze > 0 {
 					e.freezeIfIdle(now.Add(-w.cfg.IdleFreeze))
 				}

@@ -36,7 +36,8 @@ var (
 type Owner interface {
 	// EnvironmentIdle: the invocation is over, or the reservation was given back, and the environment can take another. If it
 	// is ended at the same moment this may come after EnvironmentGone; then it means nothing.
-	EnvironmentIdle(lambda.EnvironmentID)
+	// The number is that of the reservation that is over by it: an owner that has given a newer one away ignores the word.
+	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
 	// EnvironmentGone: it ended (crash, failed start, End) and its resources are free. Called exactly once per environment.
 	EnvironmentGone(lambda.EnvironmentID)
 }
@@ -70,6 +71,7 @@ type Config struct {
 	MemoryBytes int64                        // sum of the memory of all environments, EnvironmentOverhead each included
 
 	Credentials func(*lambda.Version) Credentials // asked at every start of a runtime process; nil: none
+	Lease       time.Duration                     // an environment whose owner is silent for this long ends; 0 is lambda.OwnerLease
 	IdleFreeze  time.Duration                     // an environment idle this long is frozen; 0 is DefaultIdleFreeze, negative never
 	Log         *slog.Logger                      // nil discards
 }
@@ -92,6 +94,7 @@ type Worker struct {
 	log      *slog.Logger
 	registry registry
 	failures failures
+	ended    ended
 
 	initLimit time.Duration // lambda.InitTimeout, but in tests
 
@@ -117,6 +120,9 @@ func New(cfg Config) (*Worker, error) {
 	}
 	if cfg.IdleFreeze == 0 {
 		cfg.IdleFreeze = DefaultIdleFreeze
+	}
+	if cfg.Lease == 0 {
+		cfg.Lease = lambda.OwnerLease
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -150,7 +156,7 @@ func (w *Worker) Run(ctx context.Context) error {
 var environmentID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
 // Start admits a new environment and returns at once: sandbox, code and init follow in the background, and the owner hears
-// of the end. The environment is reserved until Invoke, Release or End. Errors: lambda.ErrNoCapacity, ErrStopped.
+// of the end. The environment is reserved, with number 1, until Invoke, Renew with GiveBack, End, or the end of its lease. Errors: lambda.ErrNoCapacity, ErrStopped.
 func (w *Worker) Start(_ context.Context, req lambda.StartRequest) error {
 	if req.Version == nil {
 		return errors.New("worker: a lambda.StartRequest needs a Version")
@@ -181,8 +187,8 @@ func (w *Worker) admit(e *environment) error {
 	case w.used+e.bytes > w.cfg.MemoryBytes:
 		return fmt.Errorf("%w: %d MiB of %d MiB are taken, %d MiB more are needed",
 			lambda.ErrNoCapacity, w.used>>20, w.cfg.MemoryBytes>>20, e.bytes>>20)
-	case !w.registry.add(e):
-		return fmt.Errorf("worker: environment %s is there already: ids must never be used twice", e.id)
+	case w.ended.has(e.id) || !w.registry.add(e):
+		return fmt.Errorf("worker: environment %s is or was there already: ids must never be used twice", e.id)
 	}
 	w.used += e.bytes
 	w.live.Add(1)
@@ -191,20 +197,13 @@ func (w *Worker) admit(e *environment) error {
 
 // forget is the last step of an environment's life.
 func (w *Worker) forget(e *environment) {
+	w.ended.add(e.id)
 	w.registry.remove(e.id)
 	w.mu.Lock()
 	w.used -= e.bytes
 	w.mu.Unlock()
 	e.owner.EnvironmentGone(e.id)
 	w.live.Done()
-}
-
-// Release gives an unused reservation back: the environment becomes idle, and its owner is told so (when it is ready, if
-// it is still starting). An environment that runs an invocation, ends, or is gone is left alone.
-func (w *Worker) Release(_ context.Context, id lambda.EnvironmentID) {
-	if e := w.registry.find(id); e != nil {
-		e.release()
-	}
 }
 
 // End ends an environment, at once if nothing runs in it, else after its invocation. It returns when the environment is

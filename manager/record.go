@@ -1,0 +1,177 @@
+package manager
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"berth/lambda"
+)
+
+// Bounds of what is made ahead of calls, and of what is remembered.
+const (
+	// maxWarming is how many environments of one manager are being made ahead of calls at the same time: calls, and what
+	// is provisioned, need the processors too.
+	maxWarming = 50
+	// warmPause is for how long none is made ahead of a function's calls after one that could not be made.
+	warmPause = 10 * time.Second
+	// maxRecords bounds the functions that a manager remembers; beyond it those go that were not called for longest.
+	maxRecords = 20_000
+	// recordAge is how long a function is remembered that is not called: longer than any gap that policies tell apart.
+	recordAge = 24 * time.Hour
+)
+
+// record is what a manager remembers of one function version and tenant, over changes of its configuration.
+type record struct {
+	habit   Habit
+	warming *atomic.Int64 // Manager.warming
+
+	mu     sync.Mutex
+	last   lambda.AcquireRequest // for a new environment; its key is the current one
+	called time.Time
+	paused time.Time // none is made ahead until then
+}
+
+// record finds what is remembered of the function of a request, which wants a new environment.
+func (m *Manager) record(req lambda.AcquireRequest, now time.Time) *record {
+	key := req.Key
+	key.ConfigID, key.Runtime = "", ""
+	v, ok := m.records.Load(key)
+	if !ok {
+		v, _ = m.records.LoadOrStore(key, &record{habit: m.cfg.KeepAlive.Function(req.Version.MemoryMB), warming: &m.warming})
+	}
+	r := v.(*record)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last, r.called = req, now
+	r.last.Unreachable = nil
+	return r
+}
+
+func (r *record) look() (lambda.AcquireRequest, time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last, r.called
+}
+
+// pause makes none ahead for a while.
+func (r *record) pause(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.paused = now.Add(warmPause)
+}
+
+func (r *record) isPaused(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Before(r.paused)
+}
+
+// adjust brings each function's idle environments to the number that is wanted.
+func (m *Manager) adjust(ctx context.Context, now time.Time, idle map[*record][]*environment) {
+	var short []shortage
+	known := 0
+	var oldest time.Time
+	var oldestKey any
+	m.records.Range(func(key, v any) bool {
+		r := v.(*record)
+		known++
+		keep, ahead := r.habit.Wanted(now)
+		list := idle[r]
+		delete(idle, r)
+		m.endSurplus(ctx, list, keep)
+		req, called := r.look()
+		if lack := min(ahead-len(list), maxWarming); lack > 0 && !r.isPaused(now) {
+			short = append(short, shortage{r, req, lack})
+		}
+		switch {
+		case len(list) > 0:
+		case now.Sub(called) > recordAge:
+			m.records.Delete(key)
+		case oldestKey == nil || called.Before(oldest):
+			oldest, oldestKey = called, key
+		}
+		return ctx.Err() == nil
+	})
+	if known > maxRecords && oldestKey != nil {
+		m.records.Delete(oldestKey)
+	}
+	for _, list := range idle { // their function's record was dropped while they ran
+		m.endSurplus(ctx, list, 0)
+	}
+	// In a fixed order, for the random draws.
+	slices.SortFunc(short, func(a, b shortage) int {
+		return cmp.Or(cmp.Compare(a.req.Key.Function, b.req.Key.Function), strings.Compare(fmt.Sprint(a.req.Key), fmt.Sprint(b.req.Key)))
+	})
+	for _, s := range short {
+		m.makeAhead(ctx, s)
+	}
+}
+
+// shortage is how many environments a function lacks.
+type shortage struct {
+	record *record
+	req    lambda.AcquireRequest
+	lack   int
+}
+
+// endSurplus ends the longest idle ones until keep are left.
+func (m *Manager) endSurplus(ctx context.Context, list []*environment, keep int) {
+	if len(list) <= keep {
+		return
+	}
+	slices.SortFunc(list, func(a, b *environment) int {
+		return cmp.Or(a.seen.Compare(b.seen), cmp.Compare(a.id, b.id))
+	})
+	for _, e := range list[:len(list)-keep] {
+		m.endIdle(ctx, e)
+	}
+}
+
+// makeAhead makes environments before they are asked for. They take no room from anybody: where memory is short none is
+// made, nor while what is provisioned is being made or lacks room, and calls of the pool that already fill its quota could
+// not use one.
+func (m *Manager) makeAhead(ctx context.Context, s shortage) {
+	req := s.req
+	if !m.cfg.Current(req.Key) || m.provisions.busy() {
+		return
+	}
+	p := m.pool(req.Pool)
+	quota := m.quota(ctx, p, nil)
+	n := min(s.lack, quota-int(p.admitted.Load())-int(p.warming.Load()), maxWarming-int(m.warming.Load()))
+	for range n {
+		if !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) {
+			return
+		}
+		id, w, ok := m.drawWorker(req.Version, nil)
+		if !ok {
+			return
+		}
+		e := m.newEnvironment(p, req, id, s.record)
+		e.state = warming
+		p.warming.Add(1)
+		m.warming.Add(1)
+		m.register(req.Key, e)
+		m.background.Go(func() { m.warm(ctx, e, req, w) })
+	}
+}
+
+// warm has a worker make e and give its reservation back at once, so that e is idle when it is ready. A word that is lost
+// is said again with the next renewal.
+func (m *Manager) warm(ctx context.Context, e *environment, req lambda.AcquireRequest, w Worker) {
+	now := time.Now()
+	if err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version}); err != nil {
+		m.forget(e)
+		return
+	}
+	e.set.confirm(e, now)
+	list := &holdings{environments: []*environment{e}, request: lambda.RenewRequest{Owner: m.cfg.ID, Holdings: []lambda.Holding{
+		{Environment: e.id, Reservation: firstReservation, GiveBack: true},
+	}}}
+	m.renewOn(ctx, now, e.worker, list)
+}

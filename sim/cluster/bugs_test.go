@@ -1,0 +1,74 @@
+package cluster
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"berth/lambda"
+	"berth/manager"
+)
+
+// forgetful hands now and then a warm environment out a second time, as a manager would whose set was not locked.
+type forgetful struct {
+	Manager
+	mu   sync.Mutex
+	last map[lambda.EnvironmentKey]lambda.Answer
+	n    int
+}
+
+func (m *forgetful) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	m.mu.Lock()
+	m.n++
+	a, ok := m.last[req.Key]
+	again := ok && m.n%40 == 0
+	m.mu.Unlock()
+	if again {
+		a.Reservation.Number++
+		return a, nil
+	}
+	a, err := m.Manager.Acquire(ctx, req)
+	if err == nil && a.Verdict == lambda.Granted {
+		m.mu.Lock()
+		m.last[req.Key] = a
+		m.mu.Unlock()
+	}
+	return a, err
+}
+
+// leaky never gives an expired reservation back.
+type leaky struct{ manager.Worker }
+
+func (w leaky) Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error) {
+	for i := range req.Holdings {
+		req.Holdings[i].GiveBack = false
+	}
+	return w.Worker.Renew(ctx, req)
+}
+
+// TestPlantedBugsAreCaught is the test of the simulator: each bug is found within 200 seeds, by its invariant.
+func TestPlantedBugsAreCaught(t *testing.T) {
+	const within = 200
+	for _, bug := range []struct {
+		name, invariant string
+		tamper          Tamper
+	}{
+		{"double reservation", "I1", Tamper{Manager: func(m Manager) Manager {
+			return &forgetful{Manager: m, last: map[lambda.EnvironmentKey]lambda.Answer{}}
+		}}},
+		{"off-by-one cap", "I3", Tamper{Limit: func(limit int) int { return limit + 1 }}},
+		{"leaked reservation", "I5", Tamper{Worker: func(w manager.Worker) manager.Worker { return leaky{w} }}},
+	} {
+		t.Run(bug.name, func(t *testing.T) {
+			for seed := range uint64(within) {
+				h := simulate(t, Options{Seed: seed, Tamper: bug.tamper})
+				if err := h.Err(); err != nil && strings.Contains(err.Error(), bug.invariant+":") {
+					t.Logf("found with seed %d: %s", seed, h.Violations[0])
+					return
+				}
+			}
+			t.Errorf("%d seeds did not find it", within)
+		})
+	}
+}

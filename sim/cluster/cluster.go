@@ -1,0 +1,296 @@
+// Package cluster simulates a whole cluster in one testing/synctest bubble: the real frontends and managers, a model of the
+// worker, and a network between them that loses, delays and doubles messages, while processes crash and come back. All
+// randomness comes from one seed. The history of a run is checked against the invariants of the system.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"berth/frontend"
+	"berth/lambda"
+	"berth/manager"
+	"berth/placement"
+	"berth/ring"
+)
+
+// Manager is what the simulator calls of a manager.
+type Manager interface {
+	frontend.Manager
+	Load(ctx context.Context, id lambda.PoolID) lambda.Load
+	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
+	EnvironmentGone(id lambda.EnvironmentID)
+}
+
+// Tamper plants bugs, to test the simulator. A nil function changes nothing.
+type Tamper struct {
+	Limit   func(limit int) int                 // what managers believe of a pool's limit
+	Manager func(m Manager) Manager             // what others see of a manager
+	Worker  func(manager.Worker) manager.Worker // what managers see of a worker
+}
+
+// Options of a run.
+type Options struct {
+	Seed   uint64
+	Tamper Tamper
+}
+
+// shape is what a seed makes of a cluster. Small numbers meet all cases soonest.
+type shape struct {
+	managers, frontends, workers int
+	quota                        int
+	limits                       map[lambda.PoolID]int
+	functions                    []function
+	keepAlive                    func() manager.KeepAlive
+	rate                         float64 // calls per second and function
+	capacity                     int64   // of a worker, bytes
+	startTime                    time.Duration
+}
+
+type function struct {
+	name    string
+	pool    lambda.PoolID
+	version *lambda.Version
+	mean    time.Duration // of a call
+}
+
+const account lambda.AccountID = "000000000001"
+
+// Cluster is one run.
+type Cluster struct {
+	o       Options
+	shape   shape
+	rng     *rand.Rand // of the script only; not for use by roles
+	net     *network
+	history *History
+	check   *checker
+	ring    *ring.Ring
+	ctx     context.Context
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+
+	names struct {
+		managers []lambda.ManagerID
+		workers  []lambda.WorkerID
+	}
+	managers  map[lambda.ManagerID]*site[Manager]
+	workers   map[lambda.WorkerID]*site[*worker]
+	frontends []*site[*frontend.Frontend]
+	directory directory
+	ledger    *ledger
+	failures  float64  // probability that a start fails
+	durations sync.Map // request id → time.Duration
+}
+
+func newCluster(o Options) *Cluster {
+	c := &Cluster{
+		o: o, rng: rand.New(rand.NewPCG(o.Seed, 1)), net: newNetwork(o.Seed), history: newHistory(),
+		managers: map[lambda.ManagerID]*site[Manager]{}, workers: map[lambda.WorkerID]*site[*worker]{},
+	}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.shape = newShape(c.rng)
+	c.check = newChecker(c)
+	for i := range c.shape.managers {
+		c.names.managers = append(c.names.managers, lambda.ManagerID(fmt.Sprintf("m%d", i)))
+	}
+	var err error
+	if c.ring, err = ring.New(1, c.shape.quota, c.names.managers); err != nil {
+		panic(err) // the shape is wrong
+	}
+	for i := range c.shape.workers {
+		id := lambda.WorkerID(fmt.Sprintf("w%d", i))
+		c.names.workers = append(c.names.workers, id)
+		c.workers[id] = &site[*worker]{name: string(id)}
+		c.startWorker(id)
+	}
+	for _, id := range c.names.managers {
+		c.managers[id] = &site[Manager]{name: string(id)}
+		c.startManager(id)
+	}
+	for i := range c.shape.frontends {
+		c.frontends = append(c.frontends, &site[*frontend.Frontend]{name: fmt.Sprintf("f%d", i)})
+		c.startFrontend(i)
+	}
+	c.ledger = c.newLedger()
+	return c
+}
+
+func newShape(rng *rand.Rand) shape {
+	s := shape{
+		managers: 2 + rng.IntN(4), frontends: 2 + rng.IntN(2), workers: 2 + rng.IntN(4), quota: 1 + rng.IntN(4),
+		limits: map[lambda.PoolID]int{{Account: account}: 3 + rng.IntN(10)},
+		keepAlive: []func() manager.KeepAlive{
+			func() manager.KeepAlive { return manager.Fixed(10 * time.Second) },
+			func() manager.KeepAlive { return manager.NewHistogram(manager.DefaultWorth) },
+			func() manager.KeepAlive { return manager.NewHistogram(0.5) },
+		}[rng.IntN(3)],
+		rate:      0.3 + 3*rng.Float64(),
+		capacity:  int64(4+rng.IntN(12)) * 128 << 20,
+		startTime: time.Duration(1+rng.IntN(1000)) * time.Millisecond,
+	}
+	for i := range 2 + rng.IntN(2) {
+		f := function{name: fmt.Sprintf("f%d", i), pool: lambda.PoolID{Account: account}}
+		if i == 1 {
+			f.pool.Function = f.name
+			s.limits[f.pool] = 1 + rng.IntN(4)
+		}
+		f.mean = time.Duration(20+rng.IntN(3000)) * time.Millisecond
+		f.version = &lambda.Version{
+			Account: account, Region: "us-east-1", Function: f.name, Number: lambda.Latest, ConfigID: "c1", State: lambda.Active,
+			MemoryMB: 128, Timeout: longestRun,
+		}
+		s.functions = append(s.functions, f)
+	}
+	return s
+}
+
+// newProcess begins a life at a site. Its background work starts at an instant of its own, so that no two tickers ever meet.
+func newProcess[R any](c *Cluster, s *site[R], make func(*process) R, background ...func(R, context.Context)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &process{name: s.name}
+	if s.now != nil {
+		p.life = s.now.life + 1
+	}
+	p.ctx, p.crash = context.WithCancel(c.ctx)
+	role := make(p)
+	s.now, s.role = p, role
+	for i, run := range background {
+		c.wg.Go(func() {
+			c.net.sleep(time.Duration(hash(c.o.Seed, fmt.Sprint(p.name, p.life, i)) % 1e9))
+			run(role, p.ctx)
+		})
+	}
+}
+
+// crashSite ends the life at a site: its role forgets everything, and what it was doing stops.
+func crashSite[R any](c *Cluster, s *site[R]) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == nil || s.now.dead() {
+		return false
+	}
+	s.now.died = time.Now()
+	s.now.crash()
+	c.history.note("crash", s.name, "", uint64(s.now.life))
+	return true
+}
+
+// source is a random source of one life of a role, for many goroutines.
+type source struct {
+	mu  sync.Mutex
+	pcg *rand.PCG
+}
+
+func (c *Cluster) source(p *process) rand.Source {
+	return &source{pcg: rand.NewPCG(hash(c.o.Seed, p.name), uint64(p.life))}
+}
+
+func (s *source) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pcg.Uint64()
+}
+
+func (c *Cluster) startWorker(id lambda.WorkerID) {
+	newProcess(c, c.workers[id], func(p *process) *worker {
+		return &worker{c: c, process: p, id: id, capacity: c.shape.capacity, environments: map[lambda.EnvironmentID]*environment{}, ended: map[lambda.EnvironmentID]bool{}}
+	}, func(w *worker, ctx context.Context) { w.tend(ctx) }, func(w *worker, ctx context.Context) { w.heartbeat(ctx) })
+}
+
+func (c *Cluster) startManager(id lambda.ManagerID) {
+	newProcess(c, c.managers[id], func(p *process) Manager {
+		var m Manager = manager.New(manager.Config{
+			ID: id, Workers: workersOf{c, p}, Ring: c.Ring, Limit: c.believedLimit,
+			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
+			Current:   func(lambda.EnvironmentKey) bool { return true },
+			KeepAlive: c.shape.keepAlive(),
+			Rand:      c.source(p),
+			RoomLimit: -1, // who waits for room wakes with all others that do, at one instant and in any order
+			Log:       slog.New(slog.DiscardHandler),
+		})
+		return m
+	}, func(m Manager, ctx context.Context) { m.(*manager.Manager).Run(ctx) })
+	if wrap := c.o.Tamper.Manager; wrap != nil {
+		s := c.managers[id]
+		s.mu.Lock()
+		s.role = wrap(s.role)
+		s.mu.Unlock()
+	}
+}
+
+func (c *Cluster) startFrontend(i int) {
+	newProcess(c, c.frontends[i], func(p *process) *frontend.Frontend {
+		return frontend.New(frontend.Config{
+			Catalog: c, Ring: c.Ring, Limit: c.limit, Rand: c.source(p), Peers: peersOf{c, p, i},
+			Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { return managerOf{c, p, c.managers[id]}, true },
+			Worker:  func(id lambda.WorkerID) (frontend.Worker, bool) { return workerOf{c, p, c.workers[id]}, true },
+			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
+				return "r1", nil
+			},
+		})
+	}, func(f *frontend.Frontend, ctx context.Context) { f.Run(ctx) })
+}
+
+// Ring returns the ring, which does not change in a run.
+func (c *Cluster) Ring() *ring.Ring { return c.ring }
+
+func (c *Cluster) limit(id lambda.PoolID) int { return c.shape.limits[id] }
+
+func (c *Cluster) believedLimit(id lambda.PoolID) int {
+	if f := c.o.Tamper.Limit; f != nil {
+		return f(c.limit(id))
+	}
+	return c.limit(id)
+}
+
+// directory is what all know of the workers, by their heartbeats.
+type directory struct {
+	mu   sync.Mutex
+	seen map[lambda.WorkerID]heartbeat
+}
+
+type heartbeat struct {
+	at   time.Time
+	free int64
+}
+
+// heartbeatLimit is how old a heartbeat may be.
+const heartbeatLimit = 4 * time.Second
+
+func (w *worker) heartbeat(ctx context.Context) {
+	for {
+		w.mu.Lock()
+		free := w.capacity - w.used
+		w.mu.Unlock()
+		d := &w.c.directory
+		d.mu.Lock()
+		if d.seen == nil {
+			d.seen = map[lambda.WorkerID]heartbeat{}
+		}
+		d.seen[w.id] = heartbeat{time.Now(), free}
+		d.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// candidates lists the workers that were heard of lately, in a fixed order.
+func (c *Cluster) candidates() []placement.Worker {
+	c.directory.mu.Lock()
+	defer c.directory.mu.Unlock()
+	var list []placement.Worker
+	for _, id := range c.names.workers {
+		if b, ok := c.directory.seen[id]; ok && time.Since(b.at) < heartbeatLimit {
+			list = append(list, placement.Worker{ID: id, FreeBytes: b.free})
+		}
+	}
+	return list
+}

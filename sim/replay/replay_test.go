@@ -1,0 +1,122 @@
+package replay
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/manager"
+)
+
+// every makes a function of calls calls at once, every so many minutes.
+func every(minutes, calls int, runs time.Duration, memoryMB float64) Function {
+	f := Function{MemoryMB: memoryMB}
+	for m := 7; m < MinutesPerDay; m += minutes {
+		f.Calls[m] = uint32(calls)
+	}
+	for i := range f.RunTimes {
+		f.RunTimes[i] = float64(runs / time.Millisecond)
+	}
+	return f
+}
+
+func TestFixedKeepsForItsTime(t *testing.T) {
+	r := Run("fixed", []Function{every(60, 1, time.Minute, 1024)}, manager.Fixed(10*time.Minute), 1)
+	if r.Calls != 24 || r.Cold != 24 || r.Ahead != 0 {
+		t.Errorf("%d calls, %d cold, %d ahead; want 24, 24, 0", r.Calls, r.Cold, r.Ahead)
+	}
+	if r.IdleGBh < 3.8 || r.IdleGBh > 4.2 { // 24 × 10 min × 1 GB
+		t.Errorf("%.2f GB·h idle, want 4", r.IdleGBh)
+	}
+	r = Run("fixed", []Function{every(5, 1, time.Minute, 1024)}, manager.Fixed(10*time.Minute), 1)
+	if r.Cold != 1 {
+		t.Errorf("%d cold starts of a function called every five minutes, want 1", r.Cold)
+	}
+}
+
+func TestTheHistogramLearnsATimer(t *testing.T) {
+	r := Run("histogram", []Function{every(60, 20, time.Minute, 2048)}, manager.NewHistogram(manager.DefaultWorth), 1)
+	fixed := Run("fixed", []Function{every(60, 20, time.Minute, 2048)}, manager.Fixed(10*time.Minute), 1)
+	if r.Cold*3 > fixed.Cold || r.IdleGBh > fixed.IdleGBh {
+		t.Errorf("%d cold starts with %.1f GB·h, fixed has %d with %.1f; want a third with less", r.Cold, r.IdleGBh, fixed.Cold, fixed.IdleGBh)
+	}
+}
+
+func TestRunsAreRepeatable(t *testing.T) {
+	functions := []Function{every(3, 5, 90*time.Second, 512), every(17, 2, time.Second, 128)}
+	a := Run("a", functions, manager.NewHistogram(manager.DefaultWorth), 1)
+	b := Run("a", functions, manager.NewHistogram(manager.DefaultWorth), 1)
+	if fmt.Sprint(a) != fmt.Sprint(b) {
+		t.Errorf("%+v and then %+v", a, b)
+	}
+}
+
+// TestTheRecordedDay is the comparison that the default policy rests on.
+func TestTheRecordedDay(t *testing.T) {
+	dir := os.Getenv("BERTH_TRACES")
+	if dir == "" {
+		t.Skip("set BERTH_TRACES to the folder with the Azure Functions 2019 samples (azure2019_1250_*.csv.gz)")
+	}
+	functions, err := Load(dir, "azure2019_1250")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixed := Run("fixed", functions, manager.Fixed(10*time.Minute), 1)
+	ours := Run("histogram", functions, manager.NewHistogram(manager.DefaultWorth), 1)
+	t.Logf("fixed: %d cold, %.0f GB·h idle; histogram: %d cold, %.0f GB·h idle", fixed.Cold, fixed.IdleGBh, ours.Cold, ours.IdleGBh)
+	if ours.Cold*2 > fixed.Cold || ours.IdleGBh > fixed.IdleGBh {
+		t.Errorf("want at most half the cold starts, with no more memory")
+	}
+}
+
+func writeGzip(t *testing.T, path, text string) {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	io.WriteString(w, text)
+	w.Close()
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	id := strings.Repeat("a", 64)
+	writeGzip(t, filepath.Join(dir, "x_inv.csv.gz"), "head"+strings.Repeat(",h", 2+MinutesPerDay)+"\n"+id+","+id+","+id+strings.Repeat(",3", MinutesPerDay)+"\n")
+	writeGzip(t, filepath.Join(dir, "x_run.csv.gz"), strings.Repeat("h,", 13)+"h\n"+id+","+id+","+id+",9,50,1,100,1,2,3,4,5,6,100\n")
+	writeGzip(t, filepath.Join(dir, "x_mem.csv.gz"), strings.Repeat("h,", 4)+"h\n"+id+","+id+",77,170,160\n")
+	functions, err := Load(dir, "x")
+	if err != nil || len(functions) != 1 {
+		t.Fatal(functions, err)
+	}
+	if f := functions[0]; f.Calls[1439] != 3 || f.MemoryMB != 170 || f.RunTimes != [7]float64{1, 2, 3, 4, 5, 6, 100} {
+		t.Errorf("loaded %v %v %v", f.Calls[1439], f.MemoryMB, f.RunTimes)
+	}
+	writeGzip(t, filepath.Join(dir, "x_mem.csv.gz"), "h,h,h,h,h\n"+id+","+id+",77,much,160\n")
+	if _, err := Load(dir, "x"); err == nil || !strings.Contains(err.Error(), "x_mem.csv.gz") {
+		t.Errorf("a damaged file: %v", err)
+	}
+	if _, err := Load(dir, "y"); err == nil {
+		t.Error("a missing file was loaded")
+	}
+}
+
+func TestPlotIsAnImage(t *testing.T) {
+	r := Run("fixed <10>", []Function{every(60, 1, time.Minute, 1024)}, manager.Fixed(10*time.Minute), 1)
+	d := xml.NewDecoder(bytes.NewReader(Plot([]Line{{"a & b", []*Result{r, r}}})))
+	for {
+		if _, err := d.Token(); err == io.EOF {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
