@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 
 	"berth/client"
@@ -108,16 +109,35 @@ func TestProcessesLifecycle(t *testing.T) {
 	s := sources[0]
 	python(t, one, name, "def handler(event, context):\n    return {'answer': 'one', 'event': event}\n")
 	waitActive(t, two, name)
+	waitSame(t, one, two, name)
 	wantAnswer(t, one, name, "", "one")
 	wantAnswer(t, two, name, "", "one")
 	first := publish(t, one, name)
 	updateCode(t, two, name, s.zip(t, "two"))
-	waitUpdated(t, one, name)
+	waitUpdated(t, two, name)
+	waitSame(t, one, two, name)
 	wantAnswer(t, one, name, "", "two")
 	second := publish(t, one, name)
 	wantAnswer(t, one, name, first, "one")
 	weighted(t, one, name, first, second)
 	remove(t, one, name)
+}
+
+// waitSame waits until two frontends say the same of a function: each follows the engine by itself, milliseconds apart.
+func waitSame(t *testing.T, a, b *client.Client, name string) {
+	t.Helper()
+	revision := func(c *client.Client) string {
+		out, err := c.Lambda.GetFunctionConfiguration(t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: &name})
+		if err != nil {
+			return err.Error()
+		}
+		return aws.ToString(out.RevisionId)
+	}
+	for deadline := time.Now().Add(readyWithin); revision(a) != revision(b); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the frontends still differ on %s", name)
+		}
+	}
 }
 
 // TestProcessesWithTLS: the same over mutual TLS; who has no certificate is not let in.
