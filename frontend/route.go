@@ -56,13 +56,10 @@ func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireR
 	return c.confirm(ctx)
 }
 
-// askAhead asks for an environment made ahead of calls. The pool's first manager has them, whatever is left of the limit.
+// askAhead asks for an environment made ahead of calls. The pool's first manager has them, whatever is left of the limit. The
+// ring is not empty.
 func (c *route) askAhead(ctx context.Context, r *ring.Ring) (lambda.Answer, error) {
-	first := r.Managers(c.p.id, 1, nil)
-	if len(first) == 0 {
-		return lambda.Answer{}, nil
-	}
-	return c.askFor(ctx, first[0], true)
+	return c.askFor(ctx, r.Manager(c.p.id), true)
 }
 
 // drawIn looks for an environment among the managers of S: by random draws for an existing one, within the budget of tries
