@@ -138,6 +138,19 @@ type Invocation struct {
 	TraceID       string // X-Amzn-Trace-Id, "" if none
 	Tenant        string
 	WantLog       bool // the caller asks for the last LogTail bytes of its log
+	// Stream, when not nil, takes the response's bytes as they come. Not every runtime streams: a response that was not streamed
+	// is in Outcome.Payload as without.
+	Stream ResponseStream `json:"-"`
+}
+
+// ResponseStream takes a response while the function still makes it. Its methods are called one after the other, and never
+// after Invoke has returned. An error means that the caller has left: the invocation goes on, its bytes are dropped.
+type ResponseStream interface {
+	// Begin is called once, before the first Write, when the function begins its response. contentType is "" when the runtime
+	// gave none.
+	Begin(contentType string) error
+	// Write passes bytes on at once. p is valid during the call only.
+	Write(p []byte) (int, error)
 }
 
 // Outcome is the one answer of one Invocation that reached a runtime.
@@ -149,6 +162,9 @@ type Outcome struct {
 	Version       string // number of the version that ran
 	Cold          bool
 	Duration      time.Duration // of the handler, as reported in the log
+	// Streamed: the response, or what there was of it, went to Invocation.Stream. When the function failed after it had begun,
+	// FunctionError says so and Payload is the error's JSON.
+	Streamed bool
 }
 
 // Class sorts outcomes for verdicts and metrics.

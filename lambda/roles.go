@@ -41,6 +41,13 @@ type RenewAnswer struct {
 	Gone []EnvironmentID // not on this worker (any more), and never again
 }
 
+// Predecessor is a manager that held some slots of a pool's limit in an earlier ring version: [From, To). See ring.History.
+type Predecessor struct {
+	Manager  ManagerID
+	Ring     uint64 // the earlier version
+	From, To int
+}
+
 // AcquireRequest asks a manager for an environment.
 type AcquireRequest struct {
 	Pool    PoolID
