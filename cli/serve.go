@@ -87,7 +87,7 @@ when they are on different machines.`,
 	flags.StringVar(&options.Region, "region", defaultRegion, "the region that names (ARNs) show")
 	flags.BoolVar(&options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
 	flags.Int64Var(&memory, "memory", 0, "MB that functions together may use (default: 80 % of the machine's)")
-	flags.StringSliceVar(&options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine (default: all of it)")
+	flags.StringSliceVar(&options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine, control (default: all of it)")
 	flags.StringVar(&options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found")
 	flags.StringVar(&options.ListenInternal, "listen-internal", defaultInternal, "address for calls of other processes; they are told it")
 	flags.StringVar(&options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")

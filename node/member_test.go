@@ -22,15 +22,15 @@ func TestParseRoles(t *testing.T) {
 		want   Roles
 		err    string
 	}{
-		{nil, "", Roles{true, true, true, true}, ""},
-		{nil, engine, Roles{true, true, true, false}, ""},
+		{nil, "", Roles{true, true, true, true, true}, ""},
+		{nil, engine, Roles{true, true, true, false, true}, ""},
 		{[]string{"manager", "worker"}, engine, Roles{Manager: true, Worker: true}, ""},
 		{[]string{"engine"}, engine, Roles{Engine: true}, ""},
-		{[]string{"engine", "worker", "manager", "frontend"}, "", Roles{true, true, true, true}, ""},
+		{[]string{"engine", "worker", "manager", "frontend", "control"}, "", Roles{true, true, true, true, true}, ""},
 		{[]string{"manager"}, "", Roles{}, "say where one is with --engine"},
 		{[]string{"engine"}, "", Roles{}, "say where it listens with --engine"},
 		{[]string{"Manager"}, engine, Roles{}, `"Manager" is not known`},
-		{[]string{""}, engine, Roles{}, "the roles are frontend, manager, worker, engine"},
+		{[]string{""}, engine, Roles{}, "the roles are frontend, manager, worker, engine, control"},
 	} {
 		got, err := ParseRoles(c.names, c.engine)
 		switch {

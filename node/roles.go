@@ -13,15 +13,16 @@ type Roles struct {
 	Manager  bool
 	Worker   bool
 	Engine   bool // hosts the store that all processes share
+	Control  bool // background work: ring versions, events, rollouts, cleaning up
 }
 
-var roleNames = []string{"frontend", "manager", "worker", "engine"}
+var roleNames = []string{"frontend", "manager", "worker", "engine", "control"}
 
 // ParseRoles reads what --role and --engine say together. Without names a process does everything, except that it hosts no
 // engine when it is told where one is.
 func ParseRoles(names []string, engine string) (Roles, error) {
 	if len(names) == 0 {
-		return Roles{Frontend: true, Manager: true, Worker: true, Engine: engine == ""}, nil
+		return Roles{Frontend: true, Manager: true, Worker: true, Engine: engine == "", Control: true}, nil
 	}
 	var r Roles
 	for _, name := range names {
@@ -32,9 +33,10 @@ func ParseRoles(names []string, engine string) (Roles, error) {
 		r.Manager = r.Manager || name == "manager"
 		r.Worker = r.Worker || name == "worker"
 		r.Engine = r.Engine || name == "engine"
+		r.Control = r.Control || name == "control"
 	}
 	switch {
-	case engine != "" || r == Roles{true, true, true, true}:
+	case engine != "" || r == Roles{true, true, true, true, true}:
 		return r, nil
 	case r.Engine:
 		return r, errors.New("other processes need the engine: say where it listens with --engine nats://HOST:PORT")
