@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -68,7 +67,7 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err := waitFor(ctx, cat.Ready(), "the catalog"); err != nil {
 		return err
 	}
-	client := wire.NewClient(token, &http.Transport{TLSClientConfig: security.Clone()})
+	client := wire.NewClient(token, security)
 	l.onStop("connections to other processes", func(context.Context) error { client.Close(); return nil })
 	c := &cluster{
 		id: cfg.ID, boot: uuid.NewString(), quota: cfg.PoolQuota, log: cfg.Log, catalog: cat, client: client, frontend: cfg.Roles.Frontend,
@@ -160,8 +159,10 @@ func serveInternal(cfg Config, l *lifecycle, c *cluster, token string, security 
 	if c.worker != nil {
 		w = c.worker
 	}
-	// Bodies have no time limit of their own: a limit would end the invocations that take longer.
-	serveHTTP(l, "internal http", listener, wire.NewHandler(token, m, w), 0, cfg.Log)
+	server := wire.NewHandler(token, m, w)
+	l.run("calls of other processes", server.Run)
+	// It bounds what it reads by itself, once a connection has turned from HTTP to frames.
+	serveHTTP(l, "internal http", listener, server, 0, cfg.Log)
 	return nil
 }
 

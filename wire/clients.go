@@ -36,9 +36,7 @@ func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambd
 	if req.ReuseOnly {
 		limit = reuseLimit
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	out, _, err := call[lambda.Answer](ctx, m.client, m.addr, "manager/acquire", req, nil)
+	out, _, err := exchange[lambda.Answer](ctx, m.client, &request{addr: m.addr, operation: "manager/acquire", in: &req, limit: limit})
 	return out, err
 }
 
@@ -46,7 +44,7 @@ func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambd
 func (m *Manager) Ping(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, pingLimit)
 	defer cancel()
-	_, _, err := call[struct{}](ctx, m.client, m.addr, "manager/ping", struct{}{}, nil)
+	_, _, err := call[nothing](ctx, m.client, m.addr, "manager/ping", nothing{}, nil)
 	return err == nil
 }
 
@@ -64,9 +62,13 @@ const maxNotices = 1000
 // Notify tells the manager what became of environments, in order. Error: lambda.ErrUnreachable, and then it may have been
 // heard or not.
 func (m *Manager) Notify(ctx context.Context, notices []Notice) error {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
-	_, _, err := call[struct{}](ctx, m.client, m.addr, "manager/notify", notices, nil)
+	return m.notify(ctx, notices, nil)
+}
+
+// notify calls sent when the notices are on their way.
+func (m *Manager) notify(ctx context.Context, notices []Notice, sent func()) error {
+	_, _, err := exchange[nothing](ctx, m.client,
+		&request{addr: m.addr, operation: "manager/notify", in: &notices, limit: controlLimit, sent: sent})
 	return err
 }
 
@@ -83,14 +85,14 @@ func NewWorker(c *Client, addr string) *Worker { return &Worker{c, addr} }
 func (w *Worker) Start(ctx context.Context, req lambda.StartRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	_, _, err := call[struct{}](ctx, w.client, w.addr, "worker/start", req, nil)
+	_, _, err := call[nothing](ctx, w.client, w.addr, "worker/start", req, nil)
 	return err
 }
 
 // Prepare makes sure that a version can start there. It has no time limit but the caller's. Errors: those of the version,
 // as a *lambda.Error; lambda.ErrUnreachable.
 func (w *Worker) Prepare(ctx context.Context, v *lambda.Version) error {
-	_, _, err := call[struct{}](ctx, w.client, w.addr, "worker/prepare", v, nil)
+	_, _, err := call[nothing](ctx, w.client, w.addr, "worker/prepare", v, nil)
 	return err
 }
 
@@ -115,7 +117,7 @@ func (w *Worker) Renew(ctx context.Context, req lambda.RenewRequest) (answer lam
 func (w *Worker) End(ctx context.Context, id lambda.EnvironmentID) error {
 	ctx, cancel := context.WithTimeout(ctx, endLimit)
 	defer cancel()
-	_, _, err := call[struct{}](ctx, w.client, w.addr, "worker/end", id, nil)
+	_, _, err := call[nothing](ctx, w.client, w.addr, "worker/end", id, nil)
 	return err
 }
 
@@ -123,6 +125,7 @@ func (w *Worker) End(ctx context.Context, id lambda.EnvironmentID) error {
 type invokeMeta struct {
 	Reservation lambda.Reservation
 	Invocation  lambda.Invocation
+	Stream      bool // the response goes out as it comes
 }
 
 type outcomeMeta struct {
@@ -134,11 +137,11 @@ type outcomeMeta struct {
 // reached at all; ServiceFailure when the worker was lost during the call.
 //
 // As with a worker in the same process, ctx is looked at before the call only: an invocation runs on to its end although its
-// caller has left. Its reservation is given back when ctx has ended already.
+// caller has left. Its reservation is given back when ctx has ended already. When the invocation's stream has failed, the
+// worker's fails too as soon as it hears of it, and what comes until then is dropped.
 func (w *Worker) Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error) {
 	left := ctx.Err()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), invokeLimit)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	if left != nil {
 		// Without an owner's name it renews nothing. If it is lost, the reservation expires.
 		_, _ = w.Renew(ctx, lambda.RenewRequest{Holdings: []lambda.Holding{
@@ -146,9 +149,10 @@ func (w *Worker) Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.I
 		}})
 		return nil, left
 	}
-	meta := invokeMeta{r, *inv}
-	meta.Invocation.Payload = nil
-	out, raw, err := call[outcomeMeta](ctx, w.client, w.addr, "worker/invoke", meta, inv.Payload)
+	meta := &invokeMeta{r, *inv, inv.Stream != nil}
+	meta.Invocation.Payload, meta.Invocation.Stream = nil, nil
+	out, raw, err := exchange[outcomeMeta](ctx, w.client,
+		&request{addr: w.addr, operation: "worker/invoke", in: meta, raw: inv.Payload, limit: invokeLimit, stream: inv.Stream})
 	switch {
 	case errors.Is(err, errUnsent):
 		return nil, lambda.ErrUnknownEnvironment

@@ -22,6 +22,8 @@ type double struct {
 	renewed lambda.RenewAnswer
 	err     error
 	hold    chan struct{} // when not nil, calls wait until it is closed, or their context ends
+
+	holdNotices chan struct{} // when not nil, a notice that was heard is not acknowledged until it is closed
 }
 
 func (d *double) note(ctx context.Context, request any) error {
@@ -57,8 +59,11 @@ func (d *double) EnvironmentGone(id lambda.EnvironmentID) {
 
 func (d *double) heard(n Notice) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.notices = append(d.notices, n)
+	d.mu.Unlock()
+	if d.holdNotices != nil {
+		<-d.holdNotices
+	}
 }
 
 func (d *double) allHeard() []Notice {
@@ -88,14 +93,54 @@ type invoked struct {
 }
 
 // serve returns clients of both of d's roles, over a socket.
-func serve(t testing.TB, d *double) (*Manager, *Worker, *httptest.Server) {
+func serve(t testing.TB, d *double) (*Manager, *Worker, *roleServer) {
 	t.Helper()
-	s := httptest.NewServer(NewHandler(token, d, d))
-	t.Cleanup(s.Close)
+	s := listen(t, d, d)
 	c := NewClient(token, nil)
 	t.Cleanup(c.Close)
-	addr := s.Listener.Addr().String()
-	return NewManager(c, addr), NewWorker(c, addr), s
+	return NewManager(c, s.addr), NewWorker(c, s.addr), s
+}
+
+// roleServer is a server of roles on a socket.
+type roleServer struct {
+	*Server
+	addr string
+	stop func() // in good order
+}
+
+func listen(t testing.TB, m ManagerRole, w WorkerRole) *roleServer {
+	t.Helper()
+	s := &roleServer{Server: NewHandler(token, m, w)}
+	s.stop = running(t, s.Server.Run)
+	front := httptest.NewServer(s.Server)
+	t.Cleanup(front.Close)
+	s.addr = front.Listener.Addr().String()
+	return s
+}
+
+// running runs what runs until it is stopped, at the end of the test at the latest.
+func running(t testing.TB, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// cut closes all connections at once, as a crash does.
+func (s *roleServer) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.conn.Close()
+	}
 }
 
 // silent is a double that keeps nothing, for benchmarks.
@@ -114,10 +159,8 @@ func (s *silent) Invoke(context.Context, lambda.Reservation, *lambda.Invocation)
 }
 
 func (s *silent) serve(b *testing.B) (*Manager, *Worker) {
-	server := httptest.NewServer(NewHandler(token, s, s))
-	b.Cleanup(server.Close)
 	c := NewClient(token, nil)
 	b.Cleanup(c.Close)
-	addr := server.Listener.Addr().String()
+	addr := listen(b, s, s).addr
 	return NewManager(c, addr), NewWorker(c, addr)
 }

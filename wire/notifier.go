@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -143,13 +142,12 @@ func (n *Notifier) send(id lambda.ManagerID, q *queue) {
 
 // deliver tries until the manager has heard; false when it is gone, or there is no more time.
 func (n *Notifier) deliver(id lambda.ManagerID, q *queue, batch []Notice, sent func()) bool {
-	ctx := httptrace.WithClientTrace(n.ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent() }})
 	var unknownSince time.Time
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		m, known := n.manager(id)
 		if known {
 			unknownSince = time.Time{}
-			if err := m.Notify(ctx, batch); err == nil {
+			if err := m.notify(n.ctx, batch, sent); err == nil {
 				n.setFailing(q, false)
 				return true
 			}

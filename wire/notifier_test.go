@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,53 +9,67 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/lambda"
 )
 
-// running starts a notifier for the managers in the map; the returned function stops it and waits.
-func running(t *testing.T, managers map[lambda.ManagerID]*Manager) (n *Notifier, stop func()) {
+// notifying starts a notifier for the managers in the map; the returned function stops it and waits.
+func notifying(t *testing.T, managers map[lambda.ManagerID]*Manager) (n *Notifier, stop func()) {
 	t.Helper()
 	n = NewNotifier(func(id lambda.ManagerID) (*Manager, bool) { m, ok := managers[id]; return m, ok })
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- n.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return n, stop
+	return n, running(t, n.Run)
 }
 
-// TestIdleIsSentWhenItReturns: the manager hears of it before the caller, who got the answer, can call again.
+// TestIdleIsSentWhenItReturns: then the notice is on its way, so that the manager hears of it before the caller, who gets the
+// answer now, can call again. Nobody waits for the manager's acknowledgement.
 func TestIdleIsSentWhenItReturns(t *testing.T) {
-	d := &double{}
-	m, _, _ := serve(t, d)
-	n, _ := running(t, map[lambda.ManagerID]*Manager{"m": m})
-	late := 0
-	for i := range 100 {
-		id := lambda.EnvironmentID(fmt.Sprint(i))
-		n.Owner("m").EnvironmentIdle(id, uint64(i))
-		for range 3 { // the answer to the frontend, the one to the caller, and its next call
-			m.Ping(t.Context())
+	synctest.Test(t, func(t *testing.T) {
+		d := &double{holdNotices: make(chan struct{})} // it never acknowledges
+		p := newPipes()
+		m := NewManager(p.serve(t, d), "pipe:1")
+		n, _ := notifying(t, map[lambda.ManagerID]*Manager{"m": m})
+		began := time.Now()
+		n.Owner("m").EnvironmentIdle("e-1", 7)
+		if p.written.Load() == 0 {
+			t.Error("nothing was sent")
 		}
-		if !slices.Contains(d.allHeard(), Notice{Environment: id, Reservation: uint64(i)}) {
-			late++
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it waited %v for more than the sending", took)
 		}
-	}
-	if late > 20 { // each may be, on a busy machine: the wait is bounded
-		t.Errorf("%d of 100 notices were not heard by the next call", late)
-	}
+		synctest.Wait()
+		if got := d.allHeard(); !slices.Equal(got, []Notice{{Environment: "e-1", Reservation: 7}}) {
+			t.Errorf("the manager heard %v", got)
+		}
+		close(d.holdNotices)
+	})
+}
+
+// TestIdleWaitsAShortTimeToBeSent: a connection that takes nothing holds an answer back for sendGrace and no longer.
+func TestIdleWaitsAShortTimeToBeSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, p, stuck := &double{}, newPipes(), make(chan int)
+		m := NewManager(p.serve(t, d), "pipe:1")
+		n, _ := notifying(t, map[lambda.ManagerID]*Manager{"m": m})
+		p.stuck.Store(&stuck)
+		began := time.Now()
+		n.Owner("m").EnvironmentIdle("e-1", 7)
+		if took := time.Since(began); took != sendGrace {
+			t.Errorf("it took %v, want %v", took, sendGrace)
+		}
+		close(stuck)
+		synctest.Wait()
+		if got := d.allHeard(); len(got) != 1 {
+			t.Errorf("the manager heard %v in the end", got)
+		}
+	})
 }
 
 func TestNoticesAreHeardInOrder(t *testing.T) {
 	d := &double{}
 	m, _, _ := serve(t, d)
-	n, stop := running(t, map[lambda.ManagerID]*Manager{"m": m})
+	n, stop := notifying(t, map[lambda.ManagerID]*Manager{"m": m})
 	var workers sync.WaitGroup
 	for w := range 8 {
 		workers.Go(func() {
@@ -86,6 +99,7 @@ func TestNoticesAreHeardInOrder(t *testing.T) {
 func TestNoticesAreRepeated(t *testing.T) {
 	d := &double{}
 	inner := NewHandler(token, d, nil)
+	running(t, inner.Run)
 	var down atomic.Bool
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if down.Load() {
@@ -96,12 +110,12 @@ func TestNoticesAreRepeated(t *testing.T) {
 	defer s.Close()
 	c := NewClient(token, nil)
 	defer c.Close()
-	n, _ := running(t, map[lambda.ManagerID]*Manager{"m": NewManager(c, s.Listener.Addr().String())})
+	n, _ := notifying(t, map[lambda.ManagerID]*Manager{"m": NewManager(c, s.Listener.Addr().String())})
 	down.Store(true)
 	n.Owner("m").EnvironmentIdle("first", 1)
 	began := time.Now()
 	var want []Notice
-	for i := range 1000 {
+	for i := range 1000 { // each waiting for sendGrace would take two seconds
 		notice := Notice{Environment: lambda.EnvironmentID(fmt.Sprint(i)), Reservation: uint64(i)}
 		want = append(want, notice)
 		n.Owner("m").EnvironmentIdle(notice.Environment, notice.Reservation)
@@ -117,7 +131,7 @@ func TestNoticesAreRepeated(t *testing.T) {
 }
 
 func TestNoticesForNobodyEnd(t *testing.T) {
-	n, stop := running(t, nil)
+	n, stop := notifying(t, nil)
 	for range 100 {
 		n.Owner("unknown").EnvironmentGone("e")
 	}

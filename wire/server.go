@@ -2,11 +2,8 @@ package wire
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
-	"net/http"
-	"strconv"
 
 	"berth/lambda"
 )
@@ -28,28 +25,27 @@ type WorkerRole interface {
 }
 
 // NewHandler serves the roles of this process to the others; a role that it does not have is nil. Calls without the
-// cluster's token are refused.
-func NewHandler(token string, m ManagerRole, w WorkerRole) http.Handler {
-	mux := http.NewServeMux()
+// cluster's token are refused. The server's Run must be running for as long as it is used.
+func NewHandler(token string, m ManagerRole, w WorkerRole) *Server {
+	codec, err := newCodec()
+	if err != nil {
+		panic(err) // a type that cannot travel: every test of this package finds it
+	}
+	mux := routes{}
 	if m != nil {
 		serveManager(mux, m)
 	}
 	if w != nil {
 		serveWorker(mux, w)
 	}
-	want := []byte("Bearer " + token)
-	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if token == "" || subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
-			http.Error(rw, "the cluster token is missing or wrong", http.StatusUnauthorized)
-			return
-		}
-		mux.ServeHTTP(rw, r)
-	})
+	s := &Server{want: []byte("Bearer " + token), open: token != "", ops: mux, codec: codec, conns: map[*serverConn]struct{}{}}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
 }
 
 var errNoVersion = errors.New("the request needs a version")
 
-func serveManager(mux *http.ServeMux, m ManagerRole) {
+func serveManager(mux routes, m ManagerRole) {
 	handle(mux, "manager/acquire", func(ctx context.Context, in lambda.AcquireRequest, _ []byte) (lambda.Answer, []byte, error) {
 		if in.Version == nil {
 			return lambda.Answer{}, nil, errNoVersion
@@ -57,12 +53,12 @@ func serveManager(mux *http.ServeMux, m ManagerRole) {
 		out, err := m.Acquire(ctx, in)
 		return out, nil, err
 	})
-	handle(mux, "manager/ping", func(context.Context, struct{}, []byte) (struct{}, []byte, error) {
-		return struct{}{}, nil, nil
+	handle(mux, "manager/ping", func(context.Context, nothing, []byte) (nothing, []byte, error) {
+		return nothing{}, nil, nil
 	})
-	handle(mux, "manager/notify", func(_ context.Context, in []Notice, _ []byte) (struct{}, []byte, error) {
+	handle(mux, "manager/notify", func(_ context.Context, in []Notice, _ []byte) (nothing, []byte, error) {
 		if len(in) > maxNotices {
-			return struct{}{}, nil, fmt.Errorf("%d notices in one call, the limit is %d", len(in), maxNotices)
+			return nothing{}, nil, fmt.Errorf("%d notices in one call, the limit is %d", len(in), maxNotices)
 		}
 		for _, n := range in {
 			if n.Gone {
@@ -71,19 +67,19 @@ func serveManager(mux *http.ServeMux, m ManagerRole) {
 				m.EnvironmentIdle(n.Environment, n.Reservation)
 			}
 		}
-		return struct{}{}, nil, nil
+		return nothing{}, nil, nil
 	})
 }
 
-func serveWorker(mux *http.ServeMux, w WorkerRole) {
-	handle(mux, "worker/start", func(ctx context.Context, in lambda.StartRequest, _ []byte) (struct{}, []byte, error) {
+func serveWorker(mux routes, w WorkerRole) {
+	handle(mux, "worker/start", func(ctx context.Context, in lambda.StartRequest, _ []byte) (nothing, []byte, error) {
 		if in.Version == nil {
-			return struct{}{}, nil, errNoVersion
+			return nothing{}, nil, errNoVersion
 		}
-		return struct{}{}, nil, w.Start(ctx, in)
+		return nothing{}, nil, w.Start(ctx, in)
 	})
-	handle(mux, "worker/prepare", func(ctx context.Context, in lambda.Version, _ []byte) (struct{}, []byte, error) {
-		return struct{}{}, nil, w.Prepare(ctx, &in)
+	handle(mux, "worker/prepare", func(ctx context.Context, in lambda.Version, _ []byte) (nothing, []byte, error) {
+		return nothing{}, nil, w.Prepare(ctx, &in)
 	})
 	handle(mux, "worker/renew", func(ctx context.Context, in lambda.RenewRequest, _ []byte) (lambda.RenewAnswer, []byte, error) {
 		if len(in.Holdings) > maxHoldings {
@@ -92,52 +88,65 @@ func serveWorker(mux *http.ServeMux, w WorkerRole) {
 		out, err := w.Renew(ctx, in)
 		return out, nil, err
 	})
-	handle(mux, "worker/end", func(ctx context.Context, in lambda.EnvironmentID, _ []byte) (struct{}, []byte, error) {
-		return struct{}{}, nil, w.End(ctx, in)
+	handle(mux, "worker/end", func(ctx context.Context, in lambda.EnvironmentID, _ []byte) (nothing, []byte, error) {
+		return nothing{}, nil, w.End(ctx, in)
 	})
-	handle(mux, "worker/invoke", func(ctx context.Context, in invokeMeta, payload []byte) (outcomeMeta, []byte, error) {
-		in.Invocation.Payload = payload
-		out, err := w.Invoke(ctx, in.Reservation, &in.Invocation)
-		if err != nil {
-			return outcomeMeta{}, nil, err
-		}
-		meta := outcomeMeta{Outcome: *out, PayloadLen: len(out.Payload)}
-		meta.Outcome.Payload, meta.Outcome.Log = nil, nil
-		raw := out.Payload
-		if len(out.Log) > 0 {
-			raw = append(raw[:len(raw):len(raw)], out.Log...)
-		}
-		return meta, raw, nil
-	})
+	mux["worker/invoke"] = func(c *serverConn, call *incoming) (any, []byte, error) { return invoke(w, c, call) }
 }
 
-var contentType = []string{"application/octet-stream"}
+// invoke runs an invocation. It goes on when its caller leaves; only a streamed response is watched for that.
+func invoke(w WorkerRole, c *serverConn, call *incoming) (any, []byte, error) {
+	in := new(invokeMeta)
+	if err := c.server.codec.decode(call.doc, in, call.compact); err != nil {
+		return nil, nil, fmt.Errorf("decoding a call: %w", err)
+	}
+	in.Invocation.Payload = call.raw
+	var out *lambda.Outcome
+	var err error
+	if in.Stream {
+		source := &streamSource{conn: c}
+		in.Invocation.Stream = source
+		c.watched(0, func() { source.left.Store(true) }, func() { out, err = w.Invoke(c.server.ctx, in.Reservation, &in.Invocation) })
+	} else {
+		out, err = w.Invoke(c.server.ctx, in.Reservation, &in.Invocation)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	meta := &outcomeMeta{Outcome: *out, PayloadLen: len(out.Payload)}
+	meta.Outcome.Payload, meta.Outcome.Log = nil, nil
+	raw := out.Payload
+	if len(out.Log) > 0 {
+		raw = append(raw[:len(raw):len(raw)], out.Log...)
+	}
+	return meta, raw, nil
+}
 
-// handle routes one operation to f.
-func handle[In, Out any](mux *http.ServeMux, operation string, f func(context.Context, In, []byte) (Out, []byte, error)) {
-	mux.HandleFunc("POST "+prefix+operation, func(rw http.ResponseWriter, r *http.Request) {
-		var in In
-		raw, err := readEnvelope(r.Body, r.ContentLength, &in)
-		if err != nil {
-			http.Error(rw, err.Error(), http.StatusBadRequest)
-			return
+// routes are the operations by name.
+type routes map[string]operation
+
+// operation makes one call. out is a pointer to the answer's document.
+type operation func(c *serverConn, call *incoming) (out any, raw []byte, err error)
+
+// incoming is a call as it came. The document is valid during the call only.
+type incoming struct {
+	doc     []byte
+	compact bool
+	raw     []byte
+}
+
+// handle routes one operation to f. Its context ends when the caller leaves, or the server stops for good.
+func handle[In, Out any](mux routes, name string, f func(context.Context, In, []byte) (Out, []byte, error)) {
+	mux[name] = func(c *serverConn, call *incoming) (any, []byte, error) {
+		in, out := new(In), new(Out)
+		if err := c.server.codec.decode(call.doc, in, call.compact); err != nil {
+			return nil, nil, fmt.Errorf("decoding a call of %s: %w", name, err)
 		}
-		var a answer[Out]
-		a.Result, raw, err = f(r.Context(), in, raw)
-		if err != nil {
-			a.Failure, raw = failureOf(err), nil
-		}
-		head, err := appendEnvelope(nil, a)
-		if err != nil {
-			http.Error(rw, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		header := rw.Header()
-		header["Content-Type"] = contentType
-		header["Content-Length"] = []string{strconv.Itoa(len(head) + len(raw))}
-		rw.Write(head) // an error means that the caller left
-		if len(raw) > 0 {
-			rw.Write(raw)
-		}
-	})
+		ctx, cancel := context.WithCancel(c.server.ctx)
+		defer cancel()
+		var raw []byte
+		var err error
+		c.watched(watchAfter, cancel, func() { *out, raw, err = f(ctx, *in, call.raw) })
+		return out, raw, err
+	}
 }
