@@ -60,7 +60,7 @@ func (e *pipeEnd) Write(p []byte) (int, error) {
 }
 
 // serve starts a server on the pipes and returns a client. Both end with the test.
-func (p *pipes) serve(t *testing.T, d *double) *Client {
+func (p *pipes) serve(t testing.TB, d bothRoles) *Client {
 	t.Helper()
 	roles := NewHandler(token, d, d)
 	running(t, roles.Run)
@@ -75,4 +75,9 @@ func (p *pipes) serve(t *testing.T, d *double) *Client {
 		<-done
 	})
 	return c
+}
+
+type bothRoles interface {
+	ManagerRole
+	WorkerRole
 }

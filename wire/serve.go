@@ -133,11 +133,14 @@ type serverConn struct {
 
 	leaving atomic.Bool // the client must use another connection
 
-	mu      sync.Mutex // of what follows: goodbyes and parts of streams come from other goroutines
-	writer  frameWriter
-	said    bool // the client knows
-	idle    bool // between two calls
+	// Two locks: who waits for a slow reader must not hold up who looks whether it has left.
+	reading sync.Mutex // of the read deadline
+	idle    bool       // between two calls
 	readBy  time.Time
+
+	writing sync.Mutex // goodbyes come from another goroutine
+	writer  frameWriter
+	said    bool // the client knows that it must use another connection
 	writeBy time.Time
 }
 
@@ -145,17 +148,18 @@ type serverConn struct {
 // written to hears of it at the end of the frame.
 func (c *serverConn) sayBye() {
 	c.leaving.Store(true)
-	if !c.mu.TryLock() {
-		return
+	if c.writing.TryLock() {
+		c.bye()
+		c.writing.Unlock()
 	}
-	defer c.mu.Unlock()
-	c.bye()
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	if c.idle {
 		_ = c.conn.SetReadDeadline(time.Now().Add(goodbye))
 	}
 }
 
-// bye sends the goodbye if it is due; c.mu is held.
+// bye sends the goodbye if it is due; c.writing is held.
 func (c *serverConn) bye() {
 	if c.said || !c.leaving.Load() {
 		return
@@ -169,8 +173,8 @@ func (c *serverConn) bye() {
 
 // extend lets the client be silent for some time more, between two calls.
 func (c *serverConn) extend() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	c.idle = true
 	now := time.Now()
 	switch {
@@ -186,8 +190,8 @@ func (c *serverConn) extend() {
 
 // begin marks the connection busy with a call of the given size, of which the rest must come in time.
 func (c *serverConn) begin(size int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	c.idle = false
 	if c.leaving.Load() || c.reader.Buffered() < size {
 		c.readBy = time.Now().Add(frameLimit)
@@ -197,13 +201,13 @@ func (c *serverConn) begin(size int) {
 
 // send sends one frame without a document.
 func (c *serverConn) send(h head, raw []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.writer.start("")
 	return c.write(h, raw)
 }
 
-// write completes a frame; c.mu is held.
+// write completes a frame; c.writing is held.
 func (c *serverConn) write(h head, raw []byte) error {
 	if now := time.Now(); c.writeBy.Sub(now) < writeLimit-refreshAfter {
 		c.writeBy = now.Add(writeLimit)
@@ -266,8 +270,8 @@ func (c *serverConn) call(h head) error {
 
 // reply sends an answer, compact if the question was.
 func (c *serverConn) reply(out any, compact bool, raw []byte) (err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	h := head{kind: answerFrame}
 	c.writer.start("")
 	if c.writer.buf, h.compact, err = c.server.codec.append(c.writer.buf, out, compact); err == nil {
@@ -281,8 +285,8 @@ func (c *serverConn) reply(out any, compact bool, raw []byte) (err error) {
 
 // fail sends an error as the end of a call.
 func (c *serverConn) fail(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	return c.refuse(err)
 }
 
@@ -313,11 +317,11 @@ func (c *serverConn) watched(after time.Duration, left func(), run func()) {
 	done, over := make(chan struct{}), false
 	timer := time.AfterFunc(after, func() {
 		defer close(done)
-		c.mu.Lock()
+		c.reading.Lock()
 		if !over {
 			_ = c.conn.SetReadDeadline(time.Time{})
 		}
-		c.mu.Unlock()
+		c.reading.Unlock()
 		if _, err := c.reader.Peek(headSize); !isTimeout(err) {
 			left() // a client that speaks now can only say that it leaves
 		}
@@ -326,11 +330,11 @@ func (c *serverConn) watched(after time.Duration, left func(), run func()) {
 	if timer.Stop() {
 		return
 	}
-	c.mu.Lock()
+	c.reading.Lock()
 	over = true
 	c.readBy = past // it is set anew before the next read
 	_ = c.conn.SetReadDeadline(past)
-	c.mu.Unlock()
+	c.reading.Unlock()
 	<-done
 }
 
