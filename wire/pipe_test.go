@@ -15,8 +15,12 @@ type pipes struct {
 	closed chan struct{}
 	once   sync.Once
 
-	written atomic.Int64             // bytes that clients have sent, and the server has read
-	stuck   atomic.Pointer[chan int] // when set, clients' writes wait until it is closed
+	dialed  atomic.Int64
+	written atomic.Int64 // bytes that clients have sent, and the server has read
+
+	stuck      atomic.Pointer[chan int] // when set, clients' writes of more than stuckAbove bytes wait until it is closed
+	stuckAbove atomic.Int64
+	down       atomic.Bool // nobody can connect
 }
 
 func newPipes() *pipes { return &pipes{accept: make(chan net.Conn), closed: make(chan struct{})} }
@@ -34,6 +38,10 @@ func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
 func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if p.down.Load() {
+		return nil, &net.OpError{Op: "dial", Err: net.ErrClosed}
+	}
+	p.dialed.Add(1)
 	ours, theirs := net.Pipe()
 	select {
 	case p.accept <- theirs:
@@ -51,7 +59,7 @@ type pipeEnd struct {
 }
 
 func (e *pipeEnd) Write(p []byte) (int, error) {
-	if stuck := e.pipes.stuck.Load(); stuck != nil {
+	if stuck := e.pipes.stuck.Load(); stuck != nil && int64(len(p)) > e.pipes.stuckAbove.Load() {
 		<-*stuck
 	}
 	n, err := e.Conn.Write(p)
@@ -64,6 +72,12 @@ func (p *pipes) serve(t testing.TB, d bothRoles) *Client {
 	t.Helper()
 	roles := NewHandler(token, d, d)
 	running(t, roles.Run)
+	return p.connect(t, roles)
+}
+
+// connect is serve for a server that runs already.
+func (p *pipes) connect(t testing.TB, roles http.Handler) *Client {
+	t.Helper()
 	s := &http.Server{Handler: roles}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Serve(p) }()

@@ -112,7 +112,9 @@ func TestAStreamOfMuch(t *testing.T) {
 // TestARuntimeThatDoesNotStream: the response is in the payload, as without a stream.
 func TestARuntimeThatDoesNotStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := streamWorker(t, func(lambda.ResponseStream) (*lambda.Outcome, error) { return &lambda.Outcome{Payload: []byte("1")}, nil })
+		w := streamWorker(t, func(lambda.ResponseStream) (*lambda.Outcome, error) {
+			return &lambda.Outcome{Payload: []byte("1")}, nil
+		})
 		r := &reader{}
 		out, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{Stream: r})
 		if err != nil || out.Streamed || string(out.Payload) != "1" || r.begun != 0 {
