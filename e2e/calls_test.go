@@ -21,7 +21,7 @@ const readyWithin = time.Minute
 const role = "arn:aws:iam::000000000001:role/e2e"
 
 // create makes a function, waits for the official waiter, and deletes it when the test ends.
-func create(t *testing.T, c *client.Client, in *lambda.CreateFunctionInput) {
+func create(t testing.TB, c *client.Client, in *lambda.CreateFunctionInput) {
 	t.Helper()
 	in.Role = aws.String(role)
 	if _, err := c.Lambda.CreateFunction(t.Context(), in); err != nil {
@@ -33,7 +33,7 @@ func create(t *testing.T, c *client.Client, in *lambda.CreateFunctionInput) {
 	waitActive(t, c, *in.FunctionName)
 }
 
-func waitActive(t *testing.T, c *client.Client, name string) {
+func waitActive(t testing.TB, c *client.Client, name string) {
 	t.Helper()
 	waiter := lambda.NewFunctionActiveV2Waiter(c.Lambda, func(o *lambda.FunctionActiveV2WaiterOptions) {
 		o.MinDelay, o.MaxDelay = 20*time.Millisecond, 200*time.Millisecond
@@ -53,7 +53,7 @@ func waitUpdated(t *testing.T, c *client.Client, name string) {
 	}
 }
 
-func reason(t *testing.T, c *client.Client, name string) string {
+func reason(t testing.TB, c *client.Client, name string) string {
 	out, err := c.Lambda.GetFunctionConfiguration(t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: &name})
 	if err != nil {
 		return err.Error()
@@ -62,7 +62,7 @@ func reason(t *testing.T, c *client.Client, name string) string {
 }
 
 // python makes a Python function out of its source, with the usual limits.
-func python(t *testing.T, c *client.Client, name, code string, options ...func(*lambda.CreateFunctionInput)) {
+func python(t testing.TB, c *client.Client, name, code string, options ...func(*lambda.CreateFunctionInput)) {
 	t.Helper()
 	in := &lambda.CreateFunctionInput{
 		FunctionName: &name, Runtime: types.Runtime(pythonRuntime(t)), Handler: aws.String("app.handler"),
@@ -79,7 +79,7 @@ func timeout(seconds int32) func(*lambda.CreateFunctionInput) {
 }
 
 // invoke calls a function and fails the test if the API refuses; the function itself may have failed.
-func invoke(t *testing.T, c *client.Client, in *lambda.InvokeInput) *lambda.InvokeOutput {
+func invoke(t testing.TB, c *client.Client, in *lambda.InvokeInput) *lambda.InvokeOutput {
 	t.Helper()
 	out, err := c.Lambda.Invoke(t.Context(), in)
 	if err != nil {
@@ -89,7 +89,7 @@ func invoke(t *testing.T, c *client.Client, in *lambda.InvokeInput) *lambda.Invo
 }
 
 // call calls a function that must not fail, and returns its answer.
-func call(t *testing.T, c *client.Client, name, qualifier, payload string) map[string]any {
+func call(t testing.TB, c *client.Client, name, qualifier, payload string) map[string]any {
 	t.Helper()
 	in := &lambda.InvokeInput{FunctionName: &name, Payload: []byte(payload), LogType: types.LogTypeTail}
 	if qualifier != "" {
@@ -102,7 +102,7 @@ func call(t *testing.T, c *client.Client, name, qualifier, payload string) map[s
 	return object(t, out.Payload)
 }
 
-func object(t *testing.T, payload []byte) map[string]any {
+func object(t testing.TB, payload []byte) map[string]any {
 	t.Helper()
 	var value map[string]any
 	if err := json.Unmarshal(payload, &value); err != nil {
@@ -111,7 +111,7 @@ func object(t *testing.T, payload []byte) map[string]any {
 	return value
 }
 
-func tail(t *testing.T, out *lambda.InvokeOutput) string {
+func tail(t testing.TB, out *lambda.InvokeOutput) string {
 	t.Helper()
 	log, err := base64.StdEncoding.DecodeString(aws.ToString(out.LogResult))
 	if err != nil {

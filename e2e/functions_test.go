@@ -16,7 +16,7 @@ import (
 // source is a function that can be deployed: its language, and its code for an answer that names the revision.
 type source struct {
 	language string
-	runtime  func(t *testing.T) string
+	runtime  func(t testing.TB) string
 	handler  string
 	zip      func(t *testing.T, answer string) []byte
 }
@@ -29,7 +29,7 @@ var sources = []source{
 	{"Node", nodeRuntime, "app.handler", func(t *testing.T, answer string) []byte {
 		return zipOf(t, "app.js", "exports.handler = async (event) => ({answer: '"+answer+"', event});\n")
 	}},
-	{"Go", func(*testing.T) string { return "provided.al2023" }, "bootstrap", goZip},
+	{"Go", func(testing.TB) string { return "provided.al2023" }, "bootstrap", goZip},
 }
 
 // zipOf packs names and contents, in turns.
@@ -80,15 +80,15 @@ func goZip(t *testing.T, answer string) []byte {
 }
 
 // runtimes are those that the server says it can run.
-func serverRuntimes(t *testing.T) []string {
+func serverRuntimes(t testing.TB) []string {
 	sharedClient(t)
 	return shared.Client.Runtimes
 }
 
-func pythonRuntime(t *testing.T) string { return newest(t, "python3.", "") }
-func nodeRuntime(t *testing.T) string   { return newest(t, "nodejs", ".x") }
+func pythonRuntime(t testing.TB) string { return newest(t, "python3.", "") }
+func nodeRuntime(t testing.TB) string   { return newest(t, "nodejs", ".x") }
 
-func newest(t *testing.T, prefix, suffix string) string {
+func newest(t testing.TB, prefix, suffix string) string {
 	t.Helper()
 	var found []string
 	for _, name := range serverRuntimes(t) {

@@ -14,7 +14,7 @@ import (
 )
 
 // contextWithoutCancel returns a context for what must be done after a test has ended, for a minute at most.
-func contextWithoutCancel(t *testing.T) context.Context {
+func contextWithoutCancel(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	t.Cleanup(cancel)
 	return ctx

@@ -99,7 +99,7 @@ func reportRace(s *serverproc.Server) int {
 }
 
 // sharedClient returns a client of the server that tests share; each test uses function names of its own.
-func sharedClient(t *testing.T) *client.Client {
+func sharedClient(t testing.TB) *client.Client {
 	t.Helper()
 	needServer(t)
 	if noServer != nil {
@@ -110,7 +110,7 @@ func sharedClient(t *testing.T) *client.Client {
 	return c
 }
 
-func needServer(t *testing.T) {
+func needServer(t testing.TB) {
 	t.Helper()
 	if cannot != "" {
 		t.Skip(cannot)

@@ -21,7 +21,7 @@ import (
 
 // processes is a server that consists of several processes on this machine.
 type processes struct {
-	t         *testing.T
+	t         testing.TB
 	dir       string
 	engineURL string
 	token     string   // its file
@@ -33,7 +33,7 @@ type processes struct {
 }
 
 // startProcesses starts an engine, managers m1…, a worker, and frontends f1…, each as a process.
-func startProcesses(t *testing.T, managers, frontends int, args ...string) *processes {
+func startProcesses(t testing.TB, managers, frontends int, args ...string) *processes {
 	t.Helper()
 	sharedClient(t) // the tests' look at runtimes goes there
 	p := &processes{t: t, dir: t.TempDir(), args: args, managers: map[string]*serverproc.Server{}}
@@ -174,13 +174,36 @@ func TestProcessesWithoutTheEngine(t *testing.T) {
 	remove(t, c, "steady") // now: its clean-up comes after the second engine's
 }
 
-// TestProcessesAddLittleTime: two hops between processes, beside the same call in one process.
+// TestProcessesAddLittleTime: two hops between processes, beside the same call in one process. How little is the benchmark's to
+// say; here the machine may be busy, and only a wait on the way, for a time limit or a retry, would take so long.
 func TestProcessesAddLittleTime(t *testing.T) {
-	const rounds, most = 1000, 2 * time.Millisecond // the aim is 0.5 ms; other tests may keep the machine busy
-	p := startProcesses(t, 1, 1)
+	const rounds, most = 100, 100 * time.Millisecond
+	one, three := hops(t, startProcesses(t, 1, 1), rounds)
+	t.Logf("p50 of a warm call: %v in one process, %v over three, %v more", one, three, three-one)
+	if three-one > most {
+		t.Errorf("separate processes add %v, want at most %v", three-one, most)
+	}
+}
+
+// BenchmarkProcessesAdd holds what separate processes add to a warm call's p50 to 0.5 ms, on a machine that does nothing else.
+func BenchmarkProcessesAdd(b *testing.B) {
+	const most = 500 * time.Microsecond
+	p := startProcesses(b, 1, 1)
+	b.ResetTimer()
+	one, three := hops(b, p, max(b.N, 100))
+	b.ReportMetric(float64(one.Microseconds()), "µs-one-p50")
+	b.ReportMetric(float64(three.Microseconds()), "µs-three-p50")
+	b.ReportMetric(float64((three - one).Microseconds()), "µs-added-p50")
+	if b.N > 100 && three-one > most {
+		b.Errorf("separate processes add %v, want at most %v", three-one, most)
+	}
+}
+
+// hops returns the p50 of a warm call in one process and over three.
+func hops(t testing.TB, p *processes, rounds int) (one, three time.Duration) {
 	clients := []*client.Client{sharedClient(t), p.frontends[0]}
-	name := "hops"
-	took := make([][]time.Duration, len(clients))
+	name := fmt.Sprint("hops-", rounds)
+	var took [2][]time.Duration
 	for _, c := range clients {
 		python(t, c, name, "def handler(event, context):\n    return {}\n")
 		for range 50 {
@@ -194,15 +217,10 @@ func TestProcessesAddLittleTime(t *testing.T) {
 			took[i] = append(took[i], time.Since(began))
 		}
 	}
-	var p50 [2]time.Duration
 	for i := range took {
 		slices.Sort(took[i])
-		p50[i] = took[i][rounds/2]
 	}
-	t.Logf("p50 of a warm call: %v in one process, %v over three, %v more", p50[0], p50[1], p50[1]-p50[0])
-	if p50[1]-p50[0] > most && !raceEnabled {
-		t.Errorf("separate processes add %v, want at most %v", p50[1]-p50[0], most)
-	}
+	return took[0][rounds/2], took[1][rounds/2]
 }
 
 // TestProcessesThatCannotStart: bad input ends a process within seconds, and says what is wrong.

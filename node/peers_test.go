@@ -68,16 +68,21 @@ func TestPeersAnswerTheirSum(t *testing.T) {
 
 func TestAPeerThatHangsCostsTheTimeLimit(t *testing.T) {
 	all := frontends(t, []string{"a", "b", "silent"}, map[string][2]int{"a": {0, 1}, "b": {3, 2}})
-	const limit = 200 * time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	began := time.Now()
-	got := all["a"].PoolLoad(ctx, pool)
-	if want := (frontend.PeerLoad{InFlight: 3, MaxSize: 2}); got != want {
-		t.Errorf("PoolLoad = %+v, want %+v", got, want)
-	}
-	if took := time.Since(began); took < limit || took > limit+2*time.Second {
-		t.Errorf("it took %v, the limit is %v", took, limit)
+	for limit := 100 * time.Millisecond; ; limit *= 2 { // a machine may be too busy for b to answer at first
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		began := time.Now()
+		got := all["a"].PoolLoad(ctx, pool)
+		took := time.Since(began)
+		cancel()
+		if got.Complete || took < limit {
+			t.Fatalf("PoolLoad = %+v after %v of %v", got, took, limit)
+		}
+		if got == (frontend.PeerLoad{InFlight: 3, MaxSize: 2}) {
+			return
+		}
+		if limit > 30*time.Second {
+			t.Fatalf("PoolLoad = %+v", got)
+		}
 	}
 }
 
