@@ -31,3 +31,28 @@ func BenchmarkInvoke(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkDocument: what the largest hot document costs, written and read.
+func BenchmarkDocument(b *testing.B) {
+	c, err := newCodec()
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := &lambda.AcquireRequest{Pool: pool, Key: key, Version: &version}
+	for name, compactly := range map[string]bool{"JSON": false, "compact": true} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var doc []byte
+			for b.Loop() {
+				doc, _, err = c.append(doc[:0], in, compactly)
+				if err == nil {
+					err = c.decode(doc, new(lambda.AcquireRequest), compactly)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(doc)), "document-bytes")
+		})
+	}
+}

@@ -155,12 +155,16 @@ func (c *clientConn) exchange(ctx context.Context, deadline time.Time, r *reques
 	return raw, err
 }
 
-// ended adds that the caller's context ended, if it did.
+// ended says that the time limit has run out or the caller's context ended, where that is the reason.
 func ended(ctx context.Context, err error) error {
-	if cause := ctx.Err(); cause != nil {
-		return fmt.Errorf("%w (%w)", err, cause)
+	cause := ctx.Err()
+	if cause == nil && isTimeout(err) { // the connection's clock was a little earlier than the context's, or a call has its own limit
+		cause = context.DeadlineExceeded
 	}
-	return err
+	if cause == nil {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", err, cause)
 }
 
 // answer reads what the server sends for one call, to its end.

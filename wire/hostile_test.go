@@ -278,3 +278,28 @@ func FuzzDocuments(f *testing.F) {
 		}
 	})
 }
+
+// TestReleasesWithOtherFieldsUnderstandEachOther: without the same layout they speak JSON.
+func TestReleasesWithOtherFieldsUnderstandEachOther(t *testing.T) {
+	d := &double{answer: lambda.Answer{Verdict: lambda.Granted, Reservation: reservation}, outcome: &lambda.Outcome{Payload: []byte("1"), Log: []byte("l")}}
+	_, _, s := serve(t, d)
+	for digest, compact := range map[string]bool{"another": false, "": false, s.codec.digest: true} {
+		c := NewClient(token, nil)
+		c.codec.digest = digest
+		conn, err := c.connect(t.Context(), s.addr, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conn.compact != compact {
+			t.Errorf("with the digest %q compact documents are sent: %v", digest, conn.compact)
+		}
+		c.put(conn)
+		if answer, err := NewManager(c, s.addr).Acquire(t.Context(), lambda.AcquireRequest{Key: key, Version: &version}); err != nil || answer != d.answer {
+			t.Errorf("Acquire = %+v, %v", answer, err)
+		}
+		if out, err := NewWorker(c, s.addr).Invoke(t.Context(), reservation, &lambda.Invocation{}); err != nil || !reflect.DeepEqual(out, d.outcome) {
+			t.Errorf("Invoke = %+v, %v", out, err)
+		}
+		c.Close()
+	}
+}

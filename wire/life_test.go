@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"os"
 	"sync"
@@ -179,7 +181,7 @@ func TestMutualTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := &http.Server{Handler: roles, ReadHeaderTimeout: time.Minute}
+	front := &http.Server{Handler: roles, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = front.Serve(l) }()
 	defer front.Close()
 	c := NewClient(token, security)
