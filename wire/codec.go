@@ -78,7 +78,7 @@ func layoutOf(t reflect.Type, description *strings.Builder, depth int) (*layout,
 		return l, nil
 	}
 	switch t.Kind() {
-	case reflect.Bool, reflect.String, reflect.Int, reflect.Int64, reflect.Uint8, reflect.Uint64:
+	case reflect.Bool, reflect.String, reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint8, reflect.Uint32, reflect.Uint64:
 		return l, nil
 	case reflect.Pointer:
 		return l, inner(t.Elem())
@@ -151,9 +151,9 @@ func (l *layout) append(buf []byte, v reflect.Value) []byte {
 		return append(buf, 0)
 	case reflect.String:
 		return appendString(buf, v.String())
-	case reflect.Int, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		return binary.AppendVarint(buf, v.Int())
-	case reflect.Uint8, reflect.Uint64:
+	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
 		return binary.AppendUvarint(buf, v.Uint())
 	case reflect.Pointer:
 		if v.IsNil() {
@@ -280,13 +280,13 @@ func (d *decoder) value(l *layout, v reflect.Value) {
 		v.SetBool(d.flag())
 	case reflect.String:
 		v.SetString(d.string())
-	case reflect.Int, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		n := d.varint()
 		if v.OverflowInt(n) {
 			d.fail()
 		}
 		v.SetInt(n)
-	case reflect.Uint8, reflect.Uint64:
+	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
 		n := d.uvarint()
 		if v.OverflowUint(n) {
 			d.fail()

@@ -216,9 +216,9 @@ func fill(v reflect.Value, n *int) {
 		v.SetBool(true)
 	case reflect.String:
 		v.SetString(fmt.Sprint("text ", *n))
-	case reflect.Int, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(-*n))
-	case reflect.Uint8, reflect.Uint64:
+	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(*n % 256))
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
