@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"berth/apiserver"
 	"berth/catalog"
 	"berth/frontend"
 	"berth/lambda"
@@ -40,6 +39,7 @@ type cluster struct {
 	runtimes *runtimes.Set // with worker
 
 	joined func(*members.View) // told of changes too; may be nil
+	silent silentManagers
 }
 
 // changed builds the ring of the living managers. Everybody who knows the same managers builds the same one.
@@ -233,13 +233,4 @@ func (c *cluster) current(k lambda.EnvironmentKey) bool {
 	}
 	version, known := runtimeOf(c.members.View().Workers, v.Runtime)
 	return !known || version == k.Runtime
-}
-
-// provisioned reports what there is of a provisioned concurrency. Only the first manager of the pool knows: where that is
-// in another process, nothing is known here, and the answer stays "in progress".
-func (c *cluster) provisioned(p catalog.Provision) apiserver.ProvisionState {
-	if c.manager == nil || string(c.Ring().Manager(p.Pool)) != c.id {
-		return apiserver.ProvisionState{}
-	}
-	return provisionState(c.manager, c.runtimeVersion)(p)
 }
