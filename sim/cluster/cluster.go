@@ -210,7 +210,6 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 			Current:   func(lambda.EnvironmentKey) bool { return true },
 			KeepAlive: c.shape.keepAlive(),
 			Rand:      c.source(p),
-			RoomLimit: -1, // who waits for room wakes with all others that do, at one instant and in any order
 			Log:       slog.New(slog.DiscardHandler),
 		})
 		return m

@@ -41,7 +41,11 @@ type managerOf struct {
 
 // Acquire implements frontend.Manager.
 func (e managerOf) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
-	return call(ctx, e.c.net, e.from, e.to, message{"acquire", requestOf(ctx)}, acquireLimit, func(ctx context.Context, m Manager) (lambda.Answer, error) {
+	limit := acquireLimit
+	if req.ReuseOnly {
+		limit = reuseLimit
+	}
+	return call(ctx, e.c.net, e.from, e.to, message{"acquire", requestOf(ctx)}, limit, func(ctx context.Context, m Manager) (lambda.Answer, error) {
 		a, err := m.Acquire(ctx, req)
 		if a.Verdict == lambda.Granted && ctx.Err() == nil { // not the last words of a crashed one
 			e.c.history.note("grant", e.to.name, string(a.Reservation.Environment), a.Reservation.Number)
@@ -91,7 +95,7 @@ type managedWorker struct {
 
 // Start implements manager.Worker.
 func (e managedWorker) Start(ctx context.Context, req lambda.StartRequest) error {
-	_, err := call(ctx, e.c.net, e.from, e.to, message{"start", string(req.Environment)}, acquireLimit, func(_ context.Context, w *worker) (struct{}, error) {
+	_, err := call(ctx, e.c.net, e.from, e.to, message{"start", string(req.Environment)}, startLimit, func(_ context.Context, w *worker) (struct{}, error) {
 		return struct{}{}, w.start(req, e.from)
 	})
 	return err
@@ -107,22 +111,19 @@ func (e managedWorker) Renew(ctx context.Context, req lambda.RenewRequest) (lamb
 
 // End implements manager.Worker.
 func (e managedWorker) End(ctx context.Context, id lambda.EnvironmentID) error {
-	_, err := call(ctx, e.c.net, e.from, e.to, message{"end", string(id)}, controlLimit, func(ctx context.Context, w *worker) (struct{}, error) {
+	_, err := call(ctx, e.c.net, e.from, e.to, message{"end", string(id)}, endLimit, func(ctx context.Context, w *worker) (struct{}, error) {
 		return struct{}{}, w.End(ctx, id)
 	})
 	return err
 }
 
 // Probes of another manager: one lost message does not make it dead.
-const (
-	probes     = 3
-	probeLimit = 200 * time.Millisecond
-)
+const probes = 3
 
 // reachable is manager.Config.Reachable.
 func (c *Cluster) reachable(ctx context.Context, from *process, other lambda.ManagerID) bool {
 	for range probes {
-		_, err := call(ctx, c.net, from, c.managers[other], message{"probe", requestOf(ctx)}, probeLimit,
+		_, err := call(ctx, c.net, from, c.managers[other], message{"probe", requestOf(ctx)}, pingLimit,
 			func(context.Context, Manager) (struct{}, error) { return struct{}{}, nil })
 		if err == nil {
 			return true
