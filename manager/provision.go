@@ -356,7 +356,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 		delete(p.live, e) // not a failure of the function
 		m.provisions.mu.Unlock()
 	}
-	m.forget(e)
+	m.drop(e)
 	return err
 }
 

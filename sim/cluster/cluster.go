@@ -14,7 +14,6 @@ import (
 	"berth/frontend"
 	"berth/lambda"
 	"berth/manager"
-	"berth/placement"
 	"berth/ring"
 )
 
@@ -196,6 +195,33 @@ func (s *source) Uint64() uint64 {
 	return s.pcg.Uint64()
 }
 
+// instants is a random source that gives the same number for all of one instant. Calls of one frontend that wait for the same
+// answer of the others go on at one instant and in any order: whichever draws first, they draw the same.
+type instants struct {
+	seed uint64
+	mu   sync.Mutex
+	last time.Time
+	n    uint64 // numbers given at that instant
+}
+
+// repeats is how often a number is given: who does not like it, as rand does not one of a billion, must get another in the end.
+const repeats = 1000
+
+func (c *Cluster) instants(p *process) rand.Source {
+	return &instants{seed: hash(c.o.Seed, fmt.Sprint(p.name, p.life))}
+}
+
+func (s *instants) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !now.Equal(s.last) {
+		s.last, s.n = now, 0
+	}
+	s.n++
+	return hash(s.seed^uint64(now.UnixNano())+s.n/repeats, "")
+}
+
 func (c *Cluster) startWorker(id lambda.WorkerID) {
 	newProcess(c, c.workers[id], func(p *process) *worker {
 		return &worker{c: c, process: p, id: id, capacity: c.shape.capacity, environments: map[lambda.EnvironmentID]*environment{}, ended: map[lambda.EnvironmentID]bool{}}
@@ -225,7 +251,7 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 func (c *Cluster) startFrontend(i int) {
 	newProcess(c, c.frontends[i], func(p *process) *frontend.Frontend {
 		return frontend.New(frontend.Config{
-			Catalog: c, Ring: c.Ring, Limit: c.limit, Rand: c.source(p), Peers: peersOf{c, p, i},
+			Catalog: c, Ring: c.Ring, Limit: c.limit, Rand: c.instants(p), Peers: peersOf{c, p, i},
 			Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { return managerOf{c, p, c.managers[id]}, true },
 			Worker:  func(id lambda.WorkerID) (frontend.Worker, bool) { return workerOf{c, p, c.workers[id]}, true },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
@@ -245,51 +271,4 @@ func (c *Cluster) believedLimit(id lambda.PoolID) int {
 		return f(c.limit(id))
 	}
 	return c.limit(id)
-}
-
-// directory is what all know of the workers, by their heartbeats.
-type directory struct {
-	mu   sync.Mutex
-	seen map[lambda.WorkerID]heartbeat
-}
-
-type heartbeat struct {
-	at   time.Time
-	free int64
-}
-
-// heartbeatLimit is how old a heartbeat may be.
-const heartbeatLimit = 4 * time.Second
-
-func (w *worker) heartbeat(ctx context.Context) {
-	for {
-		w.mu.Lock()
-		free := w.capacity - w.used
-		w.mu.Unlock()
-		d := &w.c.directory
-		d.mu.Lock()
-		if d.seen == nil {
-			d.seen = map[lambda.WorkerID]heartbeat{}
-		}
-		d.seen[w.id] = heartbeat{time.Now(), free}
-		d.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-// candidates lists the workers that were heard of lately, in a fixed order.
-func (c *Cluster) candidates() []placement.Worker {
-	c.directory.mu.Lock()
-	defer c.directory.mu.Unlock()
-	var list []placement.Worker
-	for _, id := range c.names.workers {
-		if b, ok := c.directory.seen[id]; ok && time.Since(b.at) < heartbeatLimit {
-			list = append(list, placement.Worker{ID: id, FreeBytes: b.free})
-		}
-	}
-	return list
 }

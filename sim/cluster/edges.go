@@ -76,7 +76,7 @@ type workersOf struct {
 }
 
 // Candidates implements manager.Workers.
-func (e workersOf) Candidates(*lambda.Version) []placement.Worker { return e.c.candidates() }
+func (e workersOf) Candidates(*lambda.Version) []placement.Worker { return e.c.candidates(e.from) }
 
 // Worker implements manager.Workers.
 func (e workersOf) Worker(id lambda.WorkerID) (manager.Worker, bool) {
@@ -95,9 +95,14 @@ type managedWorker struct {
 
 // Start implements manager.Worker.
 func (e managedWorker) Start(ctx context.Context, req lambda.StartRequest) error {
+	by := promiser{e.from, lambda.WorkerID(e.to.name)}
+	e.c.directory.promise(by, int64(req.Version.MemoryMB)<<20, false)
 	_, err := call(ctx, e.c.net, e.from, e.to, message{"start", string(req.Environment)}, startLimit, func(_ context.Context, w *worker) (struct{}, error) {
 		return struct{}{}, w.start(req, e.from)
 	})
+	if errors.Is(err, lambda.ErrNoCapacity) {
+		e.c.directory.promise(by, 0, true)
+	}
 	return err
 }
 

@@ -179,7 +179,9 @@ func call[R, A any](ctx context.Context, n *network, from *process, to *site[R],
 	case <-timer.C:
 		return none, lambda.ErrUnreachable
 	case <-ctx.Done():
-		n.sleep(f.there) // the odd nanoseconds
+		if !from.dead() { // a crash ends both contexts
+			n.sleep(f.there % (10 * time.Microsecond)) // the odd nanoseconds
+		}
 		return none, fmt.Errorf("%w: %w", lambda.ErrUnreachable, ctx.Err())
 	case <-from.ctx.Done():
 		return none, lambda.ErrUnreachable
