@@ -110,6 +110,9 @@ func (r *room) changed() {
 
 // waitFor waits for the change and for one's turn; false when that takes longer than endLimit or ctx.
 func waitFor(ctx context.Context, at turn) bool {
+	if ctx.Err() != nil { // whatever has changed meanwhile
+		return false
+	}
 	limit := time.NewTimer(endLimit)
 	defer limit.Stop()
 	select {

@@ -57,7 +57,10 @@ type function struct {
 	mean    time.Duration // of a call
 }
 
-const account lambda.AccountID = "000000000001"
+const (
+	account        lambda.AccountID        = "000000000001"
+	runtimeVersion lambda.RuntimeVersionID = "r1"
+)
 
 // Cluster is one run.
 type Cluster struct {
@@ -81,6 +84,7 @@ type Cluster struct {
 	frontends []*site[*frontend.Frontend]
 	directory directory
 	ledger    *ledger
+	wishes    *wishes
 	failures  float64  // probability that a start fails
 	durations sync.Map // request id → time.Duration
 }
@@ -93,6 +97,7 @@ func newCluster(o Options) *Cluster {
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.shape = newShape(c.rng)
 	c.check = newChecker(c)
+	c.wishes = newWishes(c.rng, c.shape.functions)
 	for i := range c.shape.managers {
 		c.names.managers = append(c.names.managers, lambda.ManagerID(fmt.Sprintf("m%d", i)))
 	}
@@ -146,6 +151,18 @@ func newShape(rng *rand.Rand) shape {
 	}
 	return s
 }
+
+// roomLimit is how long calls wait for room: as long as the manager's default says, but in each fourth seed not at all. Calls
+// that wait wake one after the other, yet in about one of a hundred seeds two of them still meet at one instant, in any order:
+// such a seed does not replay exactly.
+func roomLimit(seed uint64) time.Duration {
+	if replaysExactly(seed) {
+		return -1
+	}
+	return manager.DefaultRoomLimit
+}
+
+func replaysExactly(seed uint64) bool { return seed%4 == 3 }
 
 // newProcess begins a life at a site. Its background work starts at an instant of its own, so that no two tickers ever meet.
 func newProcess[R any](c *Cluster, s *site[R], make func(*process) R, background ...func(R, context.Context)) {
@@ -233,8 +250,9 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 		var m Manager = manager.New(manager.Config{
 			ID: id, Workers: workersOf{c, p}, Ring: c.Ring, Limit: c.believedLimit,
 			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
-			Current:   func(lambda.EnvironmentKey) bool { return true },
+			Current:   c.current, Provisions: c.provisions,
 			KeepAlive: c.shape.keepAlive(),
+			RoomLimit: roomLimit(c.o.Seed),
 			Rand:      c.source(p),
 			Log:       slog.New(slog.DiscardHandler),
 		})
@@ -255,7 +273,7 @@ func (c *Cluster) startFrontend(i int) {
 			Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { return managerOf{c, p, c.managers[id]}, true },
 			Worker:  func(id lambda.WorkerID) (frontend.Worker, bool) { return workerOf{c, p, c.workers[id]}, true },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
-				return "r1", nil
+				return runtimeVersion, nil
 			},
 		})
 	}, func(f *frontend.Frontend, ctx context.Context) { f.Run(ctx) })

@@ -26,7 +26,8 @@ func requestOf(ctx context.Context) string {
 func (c *Cluster) Resolve(ref lambda.Ref) (catalog.Target, error) {
 	for _, f := range c.shape.functions {
 		if f.name == ref.Function {
-			return catalog.Target{Version: f.version, Pool: f.pool, Reserved: -1, InvokedARN: ref.ARN()}, nil
+			f, ahead := c.wishes.of(f)
+			return catalog.Target{Version: f.version, Pool: f.pool, Reserved: -1, InvokedARN: ref.ARN(), Provisioned: ahead}, nil
 		}
 	}
 	return catalog.Target{}, lambda.Errorf(lambda.ResourceNotFound, "Function not found: %s", ref.ARN())

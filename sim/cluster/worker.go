@@ -50,6 +50,7 @@ type environment struct {
 	state       state
 	claimed     bool
 	released    bool
+	ahead       bool
 	mustEnd     bool
 	reservation uint64 // last used or given back
 	leaseEnd    time.Time
@@ -72,6 +73,7 @@ func (w *worker) start(req lambda.StartRequest, maker *process) error {
 	e := &environment{
 		id: req.Environment, key: req.Key, owner: req.Owner, maker: maker, bytes: bytes,
 		started: make(chan struct{}), leaseEnd: time.Now().Add(lambda.OwnerLease),
+		ahead: req.Ahead, released: req.Ahead,
 	}
 	w.environments[e.id] = e
 	w.note("start", string(e.id), 0)
@@ -169,6 +171,7 @@ func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
 	if e == nil {
 		return lambda.ErrUnknownEnvironment
 	}
+	w.c.check.endAsked(e)
 	w.end(e)
 	return nil
 }
