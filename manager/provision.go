@@ -131,6 +131,13 @@ func (ps *provisions) ready(p *provision, e *environment) {
 	}
 }
 
+// initialised reports whether the worker has said that an environment of p is idle.
+func (ps *provisions) initialised(p *provision, e *environment) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return p.live[e]
+}
+
 // gone is told that an environment of p has ended. One that was never initialised, and that nobody told to end, failed.
 func (ps *provisions) gone(p *provision, e *environment) {
 	ps.mu.Lock()
@@ -374,7 +381,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 	p.live[e] = false
 	m.provisions.mu.Unlock()
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: t.Key, Version: t.Version, Ahead: true})
-	if err == nil {
+	if err == nil || m.provisions.initialised(p, e) { // the worker's word of it may come before its answer, which may be lost
 		e.set.confirm(e, now)
 		return nil
 	}

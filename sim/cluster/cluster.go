@@ -241,7 +241,7 @@ func (s *instants) Uint64() uint64 {
 
 func (c *Cluster) startWorker(id lambda.WorkerID) {
 	newProcess(c, c.workers[id], func(p *process) *worker {
-		return &worker{c: c, process: p, id: id, capacity: c.shape.capacity, environments: map[lambda.EnvironmentID]*environment{}, ended: map[lambda.EnvironmentID]bool{}}
+		return newWorker(c, p, c.shape.capacity)
 	}, func(w *worker, ctx context.Context) { w.tend(ctx) }, func(w *worker, ctx context.Context) { w.heartbeat(ctx) })
 }
 
