@@ -117,26 +117,21 @@ func TestNothingIsMadeAheadByEviction(t *testing.T) {
 	})
 }
 
-func TestNothingIsMadeAheadWhileProvisioningLacksRoom(t *testing.T) {
+func TestNothingIsMadeAheadWhileOthersAreProvisioned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var wish wish
-		policy := want(3)
-		m, w := setupManager(4, nil, policy, wish.list)
+		policy := want(1)
+		m, w := setupManager(1000, nil, policy, wish.list)
 		run(t, m)
-		held := []lambda.Reservation{acquire(t, m, "g"), acquire(t, m, "g"), acquire(t, m, "g")}
-		wish.set(2, keyF)
-		if n := live(w, 3); n != 4 { // one of the two has room
-			t.Fatalf("%d live, want 4", n)
+		makeIdle(t, m, "g")
+		wish.set(200, keyF) // sixteen at a time, a second each
+		live(w, 1)
+		policy.n.Store(3)
+		if n, provisioned := live(w, 2), w.startedAhead(); n != 1+provisioned || provisioned >= 200 {
+			t.Errorf("%d live and %d provisioned so far, want one more", n, provisioned)
 		}
-		w.mu.Lock()
-		w.room = 5 // for the second: the policy must not take it
-		w.mu.Unlock()
-		live(w, 5)
-		if s := m.ProvisionStatus(wish.list()[0]); s.Current != 2 {
-			t.Errorf("%+v: something else was made in the place of what is provisioned", s)
-		}
-		for _, r := range held {
-			m.EnvironmentIdle(r.Environment, r.Number)
+		if n := live(w, 20); n != 3+200 {
+			t.Errorf("%d live when all are provisioned, want 3 more", n)
 		}
 	})
 }

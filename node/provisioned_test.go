@@ -20,8 +20,8 @@ import (
 	"berth/wire"
 )
 
-// aCluster is one of a process without roles, beside one manager "m1" that listens at an address.
-func aCluster(t *testing.T, address string) *cluster {
+// aCluster is one of a process without roles, beside one manager "m1" that listens at an address, and more members.
+func aCluster(t *testing.T, address string, more ...members.Member) *cluster {
 	t.Helper()
 	s, err := natsserver.NewServer(&natsserver.Options{DontListen: true, NoSigs: true})
 	if err != nil {
@@ -51,8 +51,11 @@ func aCluster(t *testing.T, address string) *cluster {
 	c := &cluster{id: "f1", log: slog.New(slog.DiscardHandler), client: wire.NewClient("a token", nil)}
 	t.Cleanup(c.client.Close)
 	join("1", nil, members.Member{ID: "m1", Role: members.Manager, Boot: "1", Address: address, Quota: 10})
+	for _, m := range more {
+		join(m.Boot, nil, m)
+	}
 	c.members = join("2", c.changed)
-	for limit := time.Now().Add(10 * time.Second); c.Ring() == nil || c.Ring().Len() == 0; time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(10 * time.Second); c.Ring() == nil || c.Ring().Len() == 0 || len(c.members.View().Workers) < len(more); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the manager was not heard of")
 		}
