@@ -140,7 +140,7 @@ func (r *real) taken(refused func() bool) bool {
 
 func (r *real) finish() { r.answers <- struct{}{} }
 
-// settle waits for what must come, however slow the machine is, and a moment for what must not.
+// settle waits for what must come, however slow the machine is.
 func (r *real) settle(done func() bool) bool {
 	for limit := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {

@@ -211,15 +211,17 @@ func newModel() *model {
 }
 
 func (m *model) request(broken bool) {
-	m.c.failures = 0
-	if broken {
-		m.c.failures = 1
-	}
+	m.c.net.change(func() {
+		m.c.failures = 0
+		if broken {
+			m.c.failures = 1
+		}
+	})
 }
 
 func (m *model) Start(_ context.Context, req lambda.StartRequest) error {
 	err := m.start(req, m.maker)
-	if m.c.failures > 0 {
+	if m.c.startFailure() > 0 {
 		time.Sleep(longestStart) // the real one fails at once
 	}
 	return err
