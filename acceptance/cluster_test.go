@@ -430,9 +430,12 @@ func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 	return answer, err
 }
 
-// EnvironmentIdle and EnvironmentGone complete the role for the wire.
+// EnvironmentIdle, EnvironmentGone and Provisioned complete the role for the wire.
 func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID, n uint64) { m.m.EnvironmentIdle(id, n) }
 func (m *tapped) EnvironmentGone(id lambda.EnvironmentID)           { m.m.EnvironmentGone(id) }
+func (m *tapped) Provisioned(ctx context.Context, req lambda.ProvisionedRequest) (lambda.ProvisionedAnswer, error) {
+	return m.m.Provisioned(ctx, req)
+}
 
 // edgeIdle is the worker's word, by the way that the cluster is wired.
 func (m *tapped) edgeIdle(id lambda.EnvironmentID, n uint64) {

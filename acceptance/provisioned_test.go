@@ -232,6 +232,13 @@ func TestProvisionedEnvironmentsAreFoundAtThePoolsFirstManager(t *testing.T) {
 				t.Fatal("not provisioned")
 			}
 		}
+		if first.edge != nil { // as a frontend in another process asks
+			there, err := first.edge.Provisioned(t.Context(), lambda.ProvisionedRequest{Account: account, Function: "f", Qualifier: "1",
+				Keys: []lambda.EnvironmentKey{want.Targets[0].Key}})
+			if want := (lambda.ProvisionedAnswer{Allocated: 3, Current: 3}); err != nil || there != want {
+				t.Errorf("over the wire: %+v, %v, want %+v", there, err, want)
+			}
+		}
 		for i := range 3 { // although the pool has no room for calls that are not provisioned
 			c.mustBegin(i%2, "f")
 		}

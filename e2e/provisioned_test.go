@@ -95,3 +95,29 @@ func TestAccountCommand(t *testing.T) {
 		t.Errorf("a limit below 100: exit code %d, %q", code, errs)
 	}
 }
+
+// TestProcessesShowProvisionedConcurrency: what a manager in another process has made, or failed to make, is seen through a
+// frontend that has no manager.
+func TestProcessesShowProvisionedConcurrency(t *testing.T) {
+	p := startProcesses(t, 2, 1)
+	c := p.frontends[0]
+	python(t, c, "warm", initTypeCode)
+	provision(t, c, "warm", 2)
+	got := waitProvisioned(t, c, "warm", types.ProvisionedConcurrencyStatusEnumReady)
+	if n := aws.ToInt32(got.AllocatedProvisionedConcurrentExecutions); n != 2 {
+		t.Errorf("%d allocated, want 2", n)
+	}
+	if out := call(t, c, "warm", "1", `{}`); out["type"] != "provisioned-concurrency" {
+		t.Errorf("the version ran %v", out)
+	}
+	python(t, c, "broken", "raise Exception('no')\n")
+	provision(t, c, "broken", 2)
+	got = waitProvisioned(t, c, "broken", types.ProvisionedConcurrencyStatusEnumFailed)
+	if r := aws.ToString(got.StatusReason); r != "FUNCTION_ERROR_INIT_FAILURE" {
+		t.Errorf("the reason is %q", r)
+	}
+	list, err := c.Lambda.ListProvisionedConcurrencyConfigs(t.Context(), &lambda.ListProvisionedConcurrencyConfigsInput{FunctionName: aws.String("warm")})
+	if err != nil || len(list.ProvisionedConcurrencyConfigs) != 1 || list.ProvisionedConcurrencyConfigs[0].Status != types.ProvisionedConcurrencyStatusEnumReady {
+		t.Errorf("the list shows %+v, %v", list, err)
+	}
+}

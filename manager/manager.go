@@ -212,10 +212,17 @@ func (m *Manager) register(key lambda.EnvironmentKey, e *environment) {
 	}
 }
 
-// forget drops an environment that is gone, and its set when that was the last one.
+// forget drops an environment that is gone: its memory is free.
 func (m *Manager) forget(e *environment) {
+	if m.drop(e) {
+		m.room.changed()
+	}
+}
+
+// drop takes an environment off the books, and its set when that was the last one; false when it was not there.
+func (m *Manager) drop(e *environment) bool {
 	if _, known := m.environments.LoadAndDelete(e.id); !known {
-		return
+		return false
 	}
 	if e.set.remove(e) {
 		m.sets.CompareAndDelete(e.set.key, e.set)
@@ -223,7 +230,7 @@ func (m *Manager) forget(e *environment) {
 	if e.provision != nil {
 		m.provisions.gone(e.provision, e)
 	}
-	m.room.changed()
+	return true
 }
 
 // EnvironmentIdle is the worker's word that an environment can take the next invocation, since the given reservation is

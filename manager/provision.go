@@ -1,8 +1,10 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +46,8 @@ const (
 	maxAhead   = 16              // starting at the same time for all provisions of one manager: calls need the processors too
 	firstRetry = 1 * time.Second // after a failed start, doubled with each further one
 	lastRetry  = time.Minute
-	roomTries  = 4 // environments ended to make room for one made ahead
+	wakePause  = 1010 * time.Microsecond // words of workers come in groups; no multiple of turnTime
+	roomTries  = 4                       // environments ended to make room for one made ahead
 )
 
 // provisions are the environments of this manager that are made ahead.
@@ -73,6 +76,14 @@ func newProvisions() *provisions {
 func (ps *provisions) poke() {
 	select {
 	case ps.wake <- struct{}{}:
+	default:
+	}
+}
+
+// heard drops a wish to look at once: a look follows.
+func (ps *provisions) heard() {
+	select {
+	case <-ps.wake:
 	default:
 	}
 }
@@ -120,6 +131,13 @@ func (ps *provisions) ready(p *provision, e *environment) {
 	}
 }
 
+// initialised reports whether the worker has said that an environment of p is idle.
+func (ps *provisions) initialised(p *provision, e *environment) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return p.live[e]
+}
+
 // gone is told that an environment of p has ended. One that was never initialised, and that nobody told to end, failed.
 func (ps *provisions) gone(p *provision, e *environment) {
 	ps.mu.Lock()
@@ -162,7 +180,7 @@ func (m *Manager) keepProvisioned(ctx context.Context) {
 	if m.cfg.Provisions == nil {
 		return
 	}
-	tick := time.NewTicker(sweepInterval)
+	tick := time.NewTimer(sweepInterval / 2) // between two sweeps
 	defer tick.Stop()
 	for {
 		m.reconcile(ctx)
@@ -172,6 +190,9 @@ func (m *Manager) keepProvisioned(ctx context.Context) {
 		case <-m.provisions.wake:
 		case <-tick.C:
 		}
+		time.Sleep(wakePause)
+		m.provisions.heard()
+		tick.Reset(sweepInterval)
 	}
 }
 
@@ -283,17 +304,30 @@ func (w Provision) has(key lambda.EnvironmentKey) bool {
 	return false
 }
 
-// take removes up to n environments from p, those first that are not initialised. ps.mu is held.
-func (p *provision) take(n int, which func(*environment) bool) (taken []*environment) {
-	for _, initialised := range []bool{false, true} {
-		for e, done := range p.live {
-			if len(taken) < n && done == initialised && which(e) {
-				taken = append(taken, e)
-				delete(p.live, e)
-			}
+// take removes up to n environments from p, those first that are not initialised, then by id: a simulation must be able to
+// repeat it. ps.mu is held.
+func (p *provision) take(n int, which func(*environment) bool) []*environment {
+	var list []*environment
+	for e := range p.live {
+		if which(e) {
+			list = append(list, e)
 		}
 	}
-	return taken
+	slices.SortFunc(list, func(a, b *environment) int {
+		switch initialised := p.live[a]; {
+		case initialised == p.live[b]:
+			return cmp.Compare(a.id, b.id)
+		case initialised:
+			return 1
+		default:
+			return -1
+		}
+	})
+	list = list[:min(n, len(list))]
+	for _, e := range list {
+		delete(p.live, e)
+	}
+	return list
 }
 
 // takeOld removes one environment of a key that is no longer wanted.
@@ -347,7 +381,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 	p.live[e] = false
 	m.provisions.mu.Unlock()
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: t.Key, Version: t.Version, Ahead: true})
-	if err == nil {
+	if err == nil || m.provisions.initialised(p, e) { // the worker's word of it may come before its answer, which may be lost
 		e.set.confirm(e, now)
 		return nil
 	}
@@ -356,7 +390,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 		delete(p.live, e) // not a failure of the function
 		m.provisions.mu.Unlock()
 	}
-	m.forget(e)
+	m.drop(e)
 	return err
 }
 

@@ -79,7 +79,7 @@ func TestProvisioningMakesRoomAndIsBounded(t *testing.T) {
 		var w wish
 		m, machine := setupProvisioned(40, nil, w.list)
 		run(t, m)
-		synctest.Wait() // the first look sees nothing; the next is a second later
+		synctest.Wait() // the first look sees nothing; the next is half a second later
 		var idle []lambda.Reservation
 		for range 20 {
 			idle = append(idle, acquire(t, m, "g"))
@@ -88,7 +88,7 @@ func TestProvisioningMakesRoomAndIsBounded(t *testing.T) {
 			m.EnvironmentIdle(r.Environment, r.Number)
 		}
 		w.set(40, keyF)
-		after(1500 * time.Millisecond)
+		after(time.Second)
 		if machine.startedAhead() != 16 {
 			t.Errorf("%d start at the same time, want 16", machine.startedAhead())
 		}

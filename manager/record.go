@@ -166,7 +166,7 @@ func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 func (m *Manager) warm(ctx context.Context, e *environment, req lambda.AcquireRequest, w Worker) {
 	now := time.Now()
 	if err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version}); err != nil {
-		m.forget(e)
+		m.drop(e)
 		return
 	}
 	e.set.confirm(e, now)

@@ -75,7 +75,7 @@ func (m *Manager) startOn(ctx context.Context, p *pool, req lambda.AcquireReques
 	m.register(req.Key, e)
 	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version})
 	if err != nil {
-		m.forget(e)
+		m.drop(e) // it was never made: who waits for room has nothing to look for
 		return nil, err
 	}
 	e.set.confirm(e, now)

@@ -70,19 +70,32 @@ func (m *Manager) leastWorth() (victim *environment, someEnding bool) {
 
 // room tells those who wait for memory that an environment is idle or gone. It costs one load while nobody waits.
 type room struct {
-	waiting atomic.Pointer[chan struct{}] // closed at the next change
+	waiting atomic.Pointer[queue]
 }
 
-// wait returns a channel that is closed when the next environment is idle or gone.
-func (r *room) wait() <-chan struct{} {
+// queue is those who wait for the same change.
+type queue struct {
+	changed chan struct{} // closed at the change
+	length  atomic.Int64
+}
+
+// turn is somebody's place in a queue.
+type turn struct {
+	changed <-chan struct{}
+	number  int64 // from 1
+}
+
+// turnTime is what each place in the queue is given to look before the next: a change is often good for one call only, and
+// hundreds that look at once hinder one another. Nor do two look at the same instant, so a simulation can be repeated.
+const turnTime = 20 * time.Microsecond
+
+// wait returns a place among those who are told when the next environment is idle or gone.
+func (r *room) wait() turn {
 	for {
 		if now := r.waiting.Load(); now != nil {
-			return *now
+			return turn{now.changed, now.length.Add(1)}
 		}
-		fresh := make(chan struct{})
-		if r.waiting.CompareAndSwap(nil, &fresh) {
-			return fresh
-		}
+		r.waiting.CompareAndSwap(nil, &queue{changed: make(chan struct{})})
 	}
 }
 
@@ -91,20 +104,26 @@ func (r *room) changed() {
 		return
 	}
 	if now := r.waiting.Swap(nil); now != nil {
-		close(*now)
+		close(now.changed)
 	}
 }
 
-func waitFor(ctx context.Context, changed <-chan struct{}) bool {
+// waitFor waits for the change and for one's turn; false when that takes longer than endLimit or ctx.
+func waitFor(ctx context.Context, at turn) bool {
+	if ctx.Err() != nil { // whatever has changed meanwhile
+		return false
+	}
 	limit := time.NewTimer(endLimit)
 	defer limit.Stop()
 	select {
-	case <-changed:
-		return true
+	case <-at.changed:
 	case <-limit.C:
+		return false
 	case <-ctx.Done():
+		return false
 	}
-	return false
+	time.Sleep(time.Duration(at.number) * turnTime) // short: there are at most as many as the pools' limits
+	return true
 }
 
 // end has the worker end a claimed environment. The worker's EnvironmentGone forgets it; it is forgotten here as well in

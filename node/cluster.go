@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"berth/apiserver"
 	"berth/catalog"
 	"berth/frontend"
 	"berth/lambda"
@@ -40,6 +39,8 @@ type cluster struct {
 	runtimes *runtimes.Set // with worker
 
 	joined func(*members.View) // told of changes too; may be nil
+	silent silentManagers
+	places codePlaces
 }
 
 // changed builds the ring of the living managers. Everybody who knows the same managers builds the same one.
@@ -128,13 +129,13 @@ func (c *cluster) frontendWorker(id lambda.WorkerID) (frontend.Worker, bool) {
 // Worker finds a worker for the manager.
 func (c *cluster) Worker(id lambda.WorkerID) (manager.Worker, bool) {
 	if c.worker != nil && string(id) == c.id {
-		return c.worker, true
+		return placedWorker{c.worker, id, &c.places}, true
 	}
 	w, ok := c.members.View().Worker(id)
 	if !ok {
 		return nil, false
 	}
-	return &remoteWorker{wire.NewWorker(c.client, w.Address), w}, true
+	return placedWorker{&remoteWorker{wire.NewWorker(c.client, w.Address), w}, id, &c.places}, true
 }
 
 // remoteWorker counts what is started there until the worker's next word on its memory.
@@ -161,10 +162,12 @@ func (w *remoteWorker) Start(ctx context.Context, req lambda.StartRequest) error
 func (c *cluster) Candidates(v *lambda.Version) []placement.Worker {
 	living := c.members.View().Workers
 	wanted, _ := runtimeOf(living, v.Runtime)
+	has := c.places.of(v.Code)
 	out := make([]placement.Worker, 0, len(living))
 	for _, w := range living {
 		if w.Runtimes[v.Runtime] == wanted {
-			out = append(out, placement.Worker{ID: lambda.WorkerID(w.ID), FreeBytes: w.MemoryFree() - worker.EnvironmentOverhead})
+			id := lambda.WorkerID(w.ID)
+			out = append(out, placement.Worker{ID: id, FreeBytes: w.MemoryFree() - worker.EnvironmentOverhead, HasCode: slices.Contains(has, id)})
 		}
 	}
 	return out
@@ -233,13 +236,4 @@ func (c *cluster) current(k lambda.EnvironmentKey) bool {
 	}
 	version, known := runtimeOf(c.members.View().Workers, v.Runtime)
 	return !known || version == k.Runtime
-}
-
-// provisioned reports what there is of a provisioned concurrency. Only the first manager of the pool knows: where that is
-// in another process, nothing is known here, and the answer stays "in progress".
-func (c *cluster) provisioned(p catalog.Provision) apiserver.ProvisionState {
-	if c.manager == nil || string(c.Ring().Manager(p.Pool)) != c.id {
-		return apiserver.ProvisionState{}
-	}
-	return provisionState(c.manager, c.runtimeVersion)(p)
 }

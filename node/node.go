@@ -167,7 +167,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w, provisioned: provisionState(single.manager, version)}, nil
+	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version)}, nil
 }
 
 // workerParts is what a worker gets from its process.

@@ -13,6 +13,7 @@ type ManagerRole interface {
 	Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error)
 	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
 	EnvironmentGone(id lambda.EnvironmentID)
+	Provisioned(ctx context.Context, req lambda.ProvisionedRequest) (lambda.ProvisionedAnswer, error)
 }
 
 // WorkerRole is what a worker serves.
@@ -46,6 +47,7 @@ func NewHandler(token string, m ManagerRole, w WorkerRole) *Server {
 var errNoVersion = errors.New("the request needs a version")
 
 func serveManager(mux routes, m ManagerRole) {
+	serveProvisioned(mux, m)
 	handle(mux, "manager/acquire", func(ctx context.Context, in lambda.AcquireRequest, _ []byte) (lambda.Answer, []byte, error) {
 		if in.Version == nil {
 			return lambda.Answer{}, nil, errNoVersion

@@ -90,7 +90,9 @@ func (e *environment) startFailed(step string, err error) {
 	}
 	e.failed(err)
 	close(e.started)
-	e.w.failures.add(e.id, err)
+	if e.ctx.Err() == nil { // one that was ended on purpose is simply not there: its call may try another
+		e.w.failures.add(e.id, err)
+	}
 	e.takeApart()
 }
 

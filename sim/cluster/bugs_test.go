@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"berth/lambda"
 	"berth/manager"
@@ -47,23 +48,50 @@ func (w leaky) Renew(ctx context.Context, req lambda.RenewRequest) (lambda.Renew
 	return w.Worker.Renew(ctx, req)
 }
 
-// TestPlantedBugsAreCaught is the test of the simulator: each bug is found within 200 seeds, by its invariant.
+// aging ends provisioned environments when they are a while old, as a manager would that took them for others.
+type aging struct {
+	manager.Worker
+	made *sync.Map // environment → when
+}
+
+func (w aging) Start(ctx context.Context, req lambda.StartRequest) error {
+	if req.Ahead {
+		w.made.Store(req.Environment, time.Now())
+	}
+	return w.Worker.Start(ctx, req)
+}
+
+func (w aging) Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error) {
+	for _, h := range req.Holdings {
+		if at, ahead := w.made.Load(h.Environment); ahead && time.Since(at.(time.Time)) > 20*time.Second {
+			w.made.Delete(h.Environment)
+			_ = w.Worker.End(ctx, h.Environment)
+		}
+	}
+	return w.Worker.Renew(ctx, req)
+}
+
+// TestPlantedBugsAreCaught is the test of the simulator: each bug is found within 200 seeds, by what it violates.
 func TestPlantedBugsAreCaught(t *testing.T) {
 	const within = 200
 	for _, bug := range []struct {
-		name, invariant string
-		tamper          Tamper
+		name, sign string
+		tamper     Tamper
 	}{
-		{"double reservation", "I1", Tamper{Manager: func(m Manager) Manager {
+		{"double reservation", "I1:", Tamper{Manager: func(m Manager) Manager {
 			return &forgetful{Manager: m, last: map[lambda.EnvironmentKey]lambda.Answer{}}
 		}}},
-		{"off-by-one cap", "I3", Tamper{Limit: func(limit int) int { return limit + 1 }}},
-		{"leaked reservation", "I5", Tamper{Worker: func(w manager.Worker) manager.Worker { return leaky{w} }}},
+		{"off-by-one cap", "I3:", Tamper{Limit: func(limit int) int { return limit + 1 }}},
+		{"provisioned environment ended for age", "is provisioned, and was ended", Tamper{Worker: func() func(manager.Worker) manager.Worker {
+			var made sync.Map
+			return func(w manager.Worker) manager.Worker { return aging{w, &made} }
+		}()}},
+		{"leaked reservation", "I5:", Tamper{Worker: func(w manager.Worker) manager.Worker { return leaky{w} }}},
 	} {
 		t.Run(bug.name, func(t *testing.T) {
 			for seed := range uint64(within) {
 				h := simulate(t, Options{Seed: seed, Tamper: bug.tamper})
-				if err := h.Err(); err != nil && strings.Contains(err.Error(), bug.invariant+":") {
+				if err := h.Err(); err != nil && strings.Contains(err.Error(), bug.sign) {
 					t.Logf("found with seed %d: %s", seed, h.Violations[0])
 					return
 				}

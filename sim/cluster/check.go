@@ -29,6 +29,7 @@ type checker struct {
 	serves  map[lambda.EnvironmentID]lambda.EnvironmentKey // environment → what it has served
 	wants   map[string]function                            // request → its function
 	running map[lambda.PoolID]int
+	ahead   int                              // running in environments that were made ahead
 	losses  map[lambda.ManagerID][]time.Time // when each manager was lost or replaced
 	answers map[string]int                   // request → answers
 }
@@ -77,6 +78,10 @@ func (k *checker) began(e *environment, r lambda.Reservation, inv *lambda.Invoca
 		k.c.history.violate("I2: environment %s served %+v and serves %+v", e.id, served, e.key)
 	}
 	k.runs[inv.RequestID], k.inside[e.id], k.serves[e.id] = e.id, inv.RequestID, e.key
+	if e.ahead {
+		k.beganAhead(e)
+		return
+	}
 	k.running[f.pool]++
 	if bound := k.bound(f.pool); k.running[f.pool] > bound {
 		k.c.history.violate("I3: pool %v runs %d, at most %d are allowed (limit %d)", f.pool, k.running[f.pool], bound, k.c.limit(f.pool))
@@ -93,6 +98,10 @@ func (k *checker) ended(e *environment, inv *lambda.Invocation, _ bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.inside, e.id)
+	if e.ahead {
+		k.ahead--
+		return
+	}
 	k.running[k.wants[inv.RequestID].pool]--
 }
 
@@ -109,15 +118,20 @@ func (k *checker) bound(pool lambda.PoolID) int {
 	limit := k.c.limit(pool)
 	bound := limit
 	for i, id := range k.c.ring.Managers(pool, k.c.ring.Len(), nil) {
-		lost := 0
-		for _, at := range k.losses[id] {
-			if time.Since(at) < replacement {
-				lost++
-			}
-		}
-		bound += min(lost, 2) * k.c.ring.Quota(limit, i)
+		bound += k.lostLately(id) * k.c.ring.Quota(limit, i)
 	}
 	return bound
+}
+
+// lostLately is how often a manager was lost so lately that its past counts, at most twice. k.mu is held.
+func (k *checker) lostLately(id lambda.ManagerID) int {
+	lost := 0
+	for _, at := range k.losses[id] {
+		if time.Since(at) < replacement {
+			lost++
+		}
+	}
+	return min(lost, 2)
 }
 
 // watch checks I5 once a second: nothing waits in an environment whose owner died a lease ago.

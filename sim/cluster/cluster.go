@@ -14,7 +14,6 @@ import (
 	"berth/frontend"
 	"berth/lambda"
 	"berth/manager"
-	"berth/placement"
 	"berth/ring"
 )
 
@@ -58,7 +57,10 @@ type function struct {
 	mean    time.Duration // of a call
 }
 
-const account lambda.AccountID = "000000000001"
+const (
+	account        lambda.AccountID        = "000000000001"
+	runtimeVersion lambda.RuntimeVersionID = "r1"
+)
 
 // Cluster is one run.
 type Cluster struct {
@@ -82,6 +84,7 @@ type Cluster struct {
 	frontends []*site[*frontend.Frontend]
 	directory directory
 	ledger    *ledger
+	wishes    *wishes
 	failures  float64  // probability that a start fails
 	durations sync.Map // request id → time.Duration
 }
@@ -94,6 +97,7 @@ func newCluster(o Options) *Cluster {
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.shape = newShape(c.rng)
 	c.check = newChecker(c)
+	c.wishes = newWishes(c.rng, c.shape.functions)
 	for i := range c.shape.managers {
 		c.names.managers = append(c.names.managers, lambda.ManagerID(fmt.Sprintf("m%d", i)))
 	}
@@ -148,6 +152,18 @@ func newShape(rng *rand.Rand) shape {
 	return s
 }
 
+// roomLimit is how long calls wait for room: as long as the manager's default says, but in each fourth seed not at all. Calls
+// that wait wake one after the other, yet in about one of a hundred seeds two of them still meet at one instant, in any order:
+// such a seed does not replay exactly.
+func roomLimit(seed uint64) time.Duration {
+	if replaysExactly(seed) {
+		return -1
+	}
+	return manager.DefaultRoomLimit
+}
+
+func replaysExactly(seed uint64) bool { return seed%4 == 3 }
+
 // newProcess begins a life at a site. Its background work starts at an instant of its own, so that no two tickers ever meet.
 func newProcess[R any](c *Cluster, s *site[R], make func(*process) R, background ...func(R, context.Context)) {
 	s.mu.Lock()
@@ -196,9 +212,36 @@ func (s *source) Uint64() uint64 {
 	return s.pcg.Uint64()
 }
 
+// instants is a random source that gives the same number for all of one instant. Calls of one frontend that wait for the same
+// answer of the others go on at one instant and in any order: whichever draws first, they draw the same.
+type instants struct {
+	seed uint64
+	mu   sync.Mutex
+	last time.Time
+	n    uint64 // numbers given at that instant
+}
+
+// repeats is how often a number is given: who does not like it, as rand does not one of a billion, must get another in the end.
+const repeats = 1000
+
+func (c *Cluster) instants(p *process) rand.Source {
+	return &instants{seed: hash(c.o.Seed, fmt.Sprint(p.name, p.life))}
+}
+
+func (s *instants) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !now.Equal(s.last) {
+		s.last, s.n = now, 0
+	}
+	s.n++
+	return hash(s.seed^uint64(now.UnixNano())+s.n/repeats, "")
+}
+
 func (c *Cluster) startWorker(id lambda.WorkerID) {
 	newProcess(c, c.workers[id], func(p *process) *worker {
-		return &worker{c: c, process: p, id: id, capacity: c.shape.capacity, environments: map[lambda.EnvironmentID]*environment{}, ended: map[lambda.EnvironmentID]bool{}}
+		return newWorker(c, p, c.shape.capacity)
 	}, func(w *worker, ctx context.Context) { w.tend(ctx) }, func(w *worker, ctx context.Context) { w.heartbeat(ctx) })
 }
 
@@ -207,10 +250,10 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 		var m Manager = manager.New(manager.Config{
 			ID: id, Workers: workersOf{c, p}, Ring: c.Ring, Limit: c.believedLimit,
 			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
-			Current:   func(lambda.EnvironmentKey) bool { return true },
+			Current:   c.current, Provisions: c.provisions,
 			KeepAlive: c.shape.keepAlive(),
+			RoomLimit: roomLimit(c.o.Seed),
 			Rand:      c.source(p),
-			RoomLimit: -1, // who waits for room wakes with all others that do, at one instant and in any order
 			Log:       slog.New(slog.DiscardHandler),
 		})
 		return m
@@ -226,11 +269,11 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 func (c *Cluster) startFrontend(i int) {
 	newProcess(c, c.frontends[i], func(p *process) *frontend.Frontend {
 		return frontend.New(frontend.Config{
-			Catalog: c, Ring: c.Ring, Limit: c.limit, Rand: c.source(p), Peers: peersOf{c, p, i},
+			Catalog: c, Ring: c.Ring, Limit: c.limit, Rand: c.instants(p), Peers: peersOf{c, p, i},
 			Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { return managerOf{c, p, c.managers[id]}, true },
 			Worker:  func(id lambda.WorkerID) (frontend.Worker, bool) { return workerOf{c, p, c.workers[id]}, true },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
-				return "r1", nil
+				return runtimeVersion, nil
 			},
 		})
 	}, func(f *frontend.Frontend, ctx context.Context) { f.Run(ctx) })
@@ -246,51 +289,4 @@ func (c *Cluster) believedLimit(id lambda.PoolID) int {
 		return f(c.limit(id))
 	}
 	return c.limit(id)
-}
-
-// directory is what all know of the workers, by their heartbeats.
-type directory struct {
-	mu   sync.Mutex
-	seen map[lambda.WorkerID]heartbeat
-}
-
-type heartbeat struct {
-	at   time.Time
-	free int64
-}
-
-// heartbeatLimit is how old a heartbeat may be.
-const heartbeatLimit = 4 * time.Second
-
-func (w *worker) heartbeat(ctx context.Context) {
-	for {
-		w.mu.Lock()
-		free := w.capacity - w.used
-		w.mu.Unlock()
-		d := &w.c.directory
-		d.mu.Lock()
-		if d.seen == nil {
-			d.seen = map[lambda.WorkerID]heartbeat{}
-		}
-		d.seen[w.id] = heartbeat{time.Now(), free}
-		d.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-// candidates lists the workers that were heard of lately, in a fixed order.
-func (c *Cluster) candidates() []placement.Worker {
-	c.directory.mu.Lock()
-	defer c.directory.mu.Unlock()
-	var list []placement.Worker
-	for _, id := range c.names.workers {
-		if b, ok := c.directory.seen[id]; ok && time.Since(b.at) < heartbeatLimit {
-			list = append(list, placement.Worker{ID: id, FreeBytes: b.free})
-		}
-	}
-	return list
 }

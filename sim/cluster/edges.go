@@ -26,7 +26,8 @@ func requestOf(ctx context.Context) string {
 func (c *Cluster) Resolve(ref lambda.Ref) (catalog.Target, error) {
 	for _, f := range c.shape.functions {
 		if f.name == ref.Function {
-			return catalog.Target{Version: f.version, Pool: f.pool, Reserved: -1, InvokedARN: ref.ARN()}, nil
+			f, ahead := c.wishes.of(f)
+			return catalog.Target{Version: f.version, Pool: f.pool, Reserved: -1, InvokedARN: ref.ARN(), Provisioned: ahead}, nil
 		}
 	}
 	return catalog.Target{}, lambda.Errorf(lambda.ResourceNotFound, "Function not found: %s", ref.ARN())
@@ -41,7 +42,11 @@ type managerOf struct {
 
 // Acquire implements frontend.Manager.
 func (e managerOf) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
-	return call(ctx, e.c.net, e.from, e.to, message{"acquire", requestOf(ctx)}, acquireLimit, func(ctx context.Context, m Manager) (lambda.Answer, error) {
+	limit := acquireLimit
+	if req.ReuseOnly {
+		limit = reuseLimit
+	}
+	return call(ctx, e.c.net, e.from, e.to, message{"acquire", requestOf(ctx)}, limit, func(ctx context.Context, m Manager) (lambda.Answer, error) {
 		a, err := m.Acquire(ctx, req)
 		if a.Verdict == lambda.Granted && ctx.Err() == nil { // not the last words of a crashed one
 			e.c.history.note("grant", e.to.name, string(a.Reservation.Environment), a.Reservation.Number)
@@ -72,7 +77,7 @@ type workersOf struct {
 }
 
 // Candidates implements manager.Workers.
-func (e workersOf) Candidates(*lambda.Version) []placement.Worker { return e.c.candidates() }
+func (e workersOf) Candidates(*lambda.Version) []placement.Worker { return e.c.candidates(e.from) }
 
 // Worker implements manager.Workers.
 func (e workersOf) Worker(id lambda.WorkerID) (manager.Worker, bool) {
@@ -91,9 +96,14 @@ type managedWorker struct {
 
 // Start implements manager.Worker.
 func (e managedWorker) Start(ctx context.Context, req lambda.StartRequest) error {
-	_, err := call(ctx, e.c.net, e.from, e.to, message{"start", string(req.Environment)}, acquireLimit, func(_ context.Context, w *worker) (struct{}, error) {
+	by := promiser{e.from, lambda.WorkerID(e.to.name)}
+	e.c.directory.promise(by, int64(req.Version.MemoryMB)<<20, false)
+	_, err := call(ctx, e.c.net, e.from, e.to, message{"start", string(req.Environment)}, startLimit, func(_ context.Context, w *worker) (struct{}, error) {
 		return struct{}{}, w.start(req, e.from)
 	})
+	if errors.Is(err, lambda.ErrNoCapacity) {
+		e.c.directory.promise(by, 0, true)
+	}
 	return err
 }
 
@@ -107,22 +117,19 @@ func (e managedWorker) Renew(ctx context.Context, req lambda.RenewRequest) (lamb
 
 // End implements manager.Worker.
 func (e managedWorker) End(ctx context.Context, id lambda.EnvironmentID) error {
-	_, err := call(ctx, e.c.net, e.from, e.to, message{"end", string(id)}, controlLimit, func(ctx context.Context, w *worker) (struct{}, error) {
+	_, err := call(ctx, e.c.net, e.from, e.to, message{"end", string(id)}, endLimit, func(ctx context.Context, w *worker) (struct{}, error) {
 		return struct{}{}, w.End(ctx, id)
 	})
 	return err
 }
 
 // Probes of another manager: one lost message does not make it dead.
-const (
-	probes     = 3
-	probeLimit = 200 * time.Millisecond
-)
+const probes = 3
 
 // reachable is manager.Config.Reachable.
 func (c *Cluster) reachable(ctx context.Context, from *process, other lambda.ManagerID) bool {
 	for range probes {
-		_, err := call(ctx, c.net, from, c.managers[other], message{"probe", requestOf(ctx)}, probeLimit,
+		_, err := call(ctx, c.net, from, c.managers[other], message{"probe", requestOf(ctx)}, pingLimit,
 			func(context.Context, Manager) (struct{}, error) { return struct{}{}, nil })
 		if err == nil {
 			return true

@@ -11,10 +11,15 @@ import (
 	"berth/lambda"
 )
 
-// The time limits of calls between roles; wire has the same. A call whose request or answer is lost fails after its limit.
+// The time limits of calls between roles: those of wire, but for invokeLimit, which there is longer than any function may
+// run. A call whose request or answer is lost fails after its limit.
 const (
-	acquireLimit = 2 * time.Second
-	controlLimit = 5 * time.Second
+	reuseLimit   = 500 * time.Millisecond
+	acquireLimit = 10 * time.Second
+	startLimit   = 2 * time.Second
+	controlLimit = 2 * time.Second
+	endLimit     = 15 * time.Second
+	pingLimit    = 200 * time.Millisecond
 	invokeLimit  = 45 * time.Second // longer than the longest start and run of an invocation here
 	dialLimit    = 500 * time.Millisecond
 
@@ -174,6 +179,9 @@ func call[R, A any](ctx context.Context, n *network, from *process, to *site[R],
 	case <-timer.C:
 		return none, lambda.ErrUnreachable
 	case <-ctx.Done():
+		if !from.dead() { // a crash ends both contexts
+			n.sleep(f.there % (10 * time.Microsecond)) // the odd nanoseconds
+		}
 		return none, fmt.Errorf("%w: %w", lambda.ErrUnreachable, ctx.Err())
 	case <-from.ctx.Done():
 		return none, lambda.ErrUnreachable

@@ -25,6 +25,7 @@ func Run(o Options) *History {
 	faults := c.newFaults()
 	c.wg.Go(faults.run)
 	c.wg.Go(c.ledger.load)
+	c.wg.Go(c.changeWishes)
 	for i := range c.shape.functions {
 		c.wg.Go(func() { c.load(i) })
 	}
@@ -32,6 +33,7 @@ func Run(o Options) *History {
 	faults.heal()
 	c.net.sleep(invokeLimit + quietTime)
 	c.check.end(c.ctx)
+	c.check.endAhead()
 	c.ledger.check()
 	c.probe()
 	c.stop()
@@ -64,6 +66,7 @@ func (c *Cluster) load(i int) {
 
 // invoke is one client's call. It reports how it ended.
 func (c *Cluster) invoke(id string, f function, d time.Duration, at int) string {
+	f, _ = c.wishes.of(f) // a call is of the version that there is now
 	c.durations.Store(id, d)
 	c.check.asked(id, f)
 	p, role := c.frontends[at].current()

@@ -36,6 +36,7 @@ type worker struct {
 	used         int64
 	environments map[lambda.EnvironmentID]*environment
 	ended        map[lambda.EnvironmentID]bool
+	failed       map[lambda.EnvironmentID]bool // of these, those that could not be started
 }
 
 type environment struct {
@@ -50,12 +51,20 @@ type environment struct {
 	state       state
 	claimed     bool
 	released    bool
+	ahead       bool
 	mustEnd     bool
 	reservation uint64 // last used or given back
 	leaseEnd    time.Time
 }
 
 var errStart = lambda.Errorf(lambda.ServiceFailure, "the function's environment could not be started")
+
+func newWorker(c *Cluster, p *process, capacity int64) *worker {
+	return &worker{
+		c: c, process: p, id: lambda.WorkerID(p.name), capacity: capacity, environments: map[lambda.EnvironmentID]*environment{},
+		ended: map[lambda.EnvironmentID]bool{}, failed: map[lambda.EnvironmentID]bool{},
+	}
+}
 
 // start is worker.Start.
 func (w *worker) start(req lambda.StartRequest, maker *process) error {
@@ -72,6 +81,7 @@ func (w *worker) start(req lambda.StartRequest, maker *process) error {
 	e := &environment{
 		id: req.Environment, key: req.Key, owner: req.Owner, maker: maker, bytes: bytes,
 		started: make(chan struct{}), leaseEnd: time.Now().Add(lambda.OwnerLease),
+		ahead: req.Ahead, released: req.Ahead,
 	}
 	w.environments[e.id] = e
 	w.note("start", string(e.id), 0)
@@ -86,16 +96,18 @@ func (w *worker) run(e *environment) {
 	failed := rng.Float64() < w.c.startFailure()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.process.dead() {
+	switch {
+	case w.process.dead():
 		e.startErr = lambda.ErrUnreachable
 		close(e.started)
+		return
+	case e.state == ending: // it was ended meanwhile
 		return
 	}
 	switch {
 	case failed:
 		e.startErr = errStart
-		w.gone(e)
-	case e.mustEnd && !e.claimed:
+		w.failed[e.id] = true
 		w.gone(e)
 	case e.claimed:
 		e.state = running
@@ -141,7 +153,9 @@ func (w *worker) Renew(_ context.Context, req lambda.RenewRequest) (answer lambd
 		if h.GiveBack {
 			w.release(e, h.Reservation)
 		}
-		e.leaseEnd = time.Now().Add(lambda.OwnerLease)
+		if req.Owner == e.owner {
+			e.leaseEnd = time.Now().Add(lambda.OwnerLease)
+		}
 		if e.state == idle && !e.mustEnd && e.reservation >= h.Reservation {
 			answer.Idle = append(answer.Idle, h.Environment)
 		}
@@ -150,10 +164,10 @@ func (w *worker) Renew(_ context.Context, req lambda.RenewRequest) (answer lambd
 }
 
 func (w *worker) release(e *environment, number uint64) {
-	if e.mustEnd || e.state == running || e.claimed && e.state == starting || number <= e.reservation {
+	if e.mustEnd || e.state == running || e.claimed && e.state == starting || number != 0 && number <= e.reservation {
 		return
 	}
-	e.reservation = number
+	e.reservation = max(e.reservation, number)
 	if e.state == starting {
 		e.released = true
 		return
@@ -169,13 +183,14 @@ func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
 	if e == nil {
 		return lambda.ErrUnknownEnvironment
 	}
+	w.c.check.endAsked(e)
 	w.end(e)
 	return nil
 }
 
 func (w *worker) end(e *environment) {
 	e.mustEnd = true
-	if e.state == idle || e.state == reserved {
+	if e.state == idle || e.state == reserved || e.state == starting && !e.claimed {
 		w.gone(e)
 	}
 }
@@ -218,15 +233,17 @@ func (w *worker) claim(r lambda.Reservation, inv *lambda.Invocation) (*environme
 	e := w.environments[r.Environment]
 	now := time.Now()
 	switch {
+	case e == nil && w.failed[r.Environment]:
+		return nil, errStart
 	case e == nil || e.mustEnd || w.process.dead():
 		return nil, lambda.ErrUnknownEnvironment
-	case now.After(r.Expires), r.Number != e.reservation+1, now.After(e.leaseEnd):
+	case now.After(r.Expires), r.Number != 0 && r.Number != e.reservation+1, now.After(e.leaseEnd):
 		return nil, lambda.ErrUnknownEnvironment
 	case e.state == running || e.state == starting && (e.claimed || e.released):
 		w.c.check.double(e, r, inv)
 		return nil, lambda.ErrUnknownEnvironment
 	}
-	e.reservation = r.Number
+	e.reservation = max(e.reservation, r.Number)
 	w.c.check.began(e, r, inv)
 	if e.state == starting {
 		e.claimed = true

@@ -1,0 +1,193 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"berth/code"
+	"berth/lambda"
+	"berth/logs"
+	"berth/runtimes"
+	"berth/sandbox"
+	"berth/sandbox/fake"
+	"berth/store"
+	realworker "berth/worker"
+)
+
+// real is a worker of package worker. Its runtime initialises and answers when it is told to.
+type real struct {
+	*realworker.Worker
+	*heard
+	version *lambda.Version
+	driver  *fake.Driver
+	open    chan struct{} // closed: runtimes initialise
+	answers chan struct{} // one for each call that may end
+}
+
+func newReal(t *testing.T) *real {
+	r := &real{heard: &heard{}, open: make(chan struct{}), answers: make(chan struct{}, 10)}
+	r.driver = fake.New(r.program)
+	cache, digest := smallCode(t)
+	r.version = &lambda.Version{Code: digest, Runtime: "python3.11", Handler: "h.h", EphemeralMB: 512}
+	w, err := realworker.New(realworker.Config{
+		ID: "w1", Driver: r.driver, Runtimes: oneRuntime{}, Code: cache, Logs: noLogs{}, IdleFreeze: -1, Lease: time.Hour,
+		Owners:      func(lambda.ManagerID) realworker.Owner { return r.heard },
+		MemoryBytes: 128<<20 + realworker.EnvironmentOverhead,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Worker = w
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// program speaks frames, see package runtimeapi.
+func (r *real) program(p *fake.Process) sandbox.Exit {
+	conn, err := net.FileConn(p.Extra[0])
+	if err != nil {
+		return sandbox.Exit{Code: 1}
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(p.Context, func() { conn.Close() })
+	defer stop()
+	wait := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		case <-p.Context.Done():
+			return false
+		}
+	}
+	for ok := wait(r.open); ok; ok = wait(r.answers) && say(conn, 'R', "1") {
+		if !say(conn, 'N', "") || !skipEvent(conn) {
+			break
+		}
+	}
+	return sandbox.Exit{}
+}
+
+func say(conn net.Conn, kind byte, body string) bool {
+	frame := append(binary.LittleEndian.AppendUint32(nil, uint32(1+len(body))), kind)
+	_, err := conn.Write(append(frame, body...))
+	return err == nil
+}
+
+func skipEvent(conn net.Conn) bool {
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return false
+	}
+	_, err := io.CopyN(io.Discard, conn, int64(binary.LittleEndian.Uint32(size[:])))
+	return err == nil
+}
+
+func (r *real) request(broken bool) {
+	if broken {
+		r.driver.Fail(fake.OpCreate, errors.New("broken"))
+	}
+}
+
+// Start fills in what the simulation does without.
+func (r *real) Start(ctx context.Context, req lambda.StartRequest) error {
+	v := *r.version
+	v.Account, v.Function, v.Number, v.ConfigID = req.Version.Account, req.Version.Function, req.Version.Number, req.Version.ConfigID
+	v.State, v.MemoryMB, v.Timeout = req.Version.State, req.Version.MemoryMB, req.Version.Timeout
+	req.Version = &v
+	return r.Worker.Start(ctx, req)
+}
+
+func (r *real) ready() {
+	select {
+	case <-r.open:
+	default:
+		close(r.open)
+	}
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+		if s := r.Stats(); s.Environments[realworker.Starting] == 0 {
+			return
+		}
+	}
+}
+
+// taken: a refusal comes at once, but this machine may be busy.
+func (r *real) taken(refused func() bool) bool {
+	for limit := time.Now().Add(200 * time.Millisecond); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+		if refused() {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *real) finish() { r.answers <- struct{}{} }
+
+// settle waits for what must come, however slow the machine is.
+func (r *real) settle(done func() bool) bool {
+	for limit := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			return false
+		}
+	}
+	return true
+}
+
+type oneRuntime struct{}
+
+func (oneRuntime) Find(string) (*runtimes.Runtime, error) {
+	return &runtimes.Runtime{Name: "python3.11", Command: []string{"/var/lang/bin/python3"}, Frames: true}, nil
+}
+
+type noLogs struct{}
+
+func (noLogs) Append(lambda.AccountID, string, ...logs.Event) {}
+
+// smallCode is a cache with one tree.
+func smallCode(t *testing.T) (*code.Cache, lambda.CodeDigest) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "h.py"), []byte("h = 1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	zip, err := code.Zip(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := lambda.CodeDigest(fmt.Sprintf("%x", sha256.Sum256(zip)))
+	cache, err := code.NewCache(code.CacheConfig{Dir: t.TempDir(), Blobs: oneBlob{digest: digest, zip: zip}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cache, digest
+}
+
+type oneBlob struct {
+	store.Blobs
+	digest lambda.CodeDigest
+	zip    []byte
+}
+
+func (b oneBlob) Open(_ context.Context, d lambda.CodeDigest) (io.ReadCloser, error) {
+	if d != b.digest {
+		return nil, store.ErrNotFound
+	}
+	return io.NopCloser(bytes.NewReader(b.zip)), nil
+}
