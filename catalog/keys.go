@@ -17,6 +17,8 @@ import (
 //	api/alias/ACCOUNT/NAME/ALIAS      an alias
 //	api/policy/ACCOUNT/NAME/QUALIFIER a resource policy; "=" stands for the unqualified function (no alias has that name)
 //	api/provisioned/ACCOUNT/NAME/QUALIFIER provisioned concurrency of a version or alias
+//	api/event/ACCOUNT/NAME/QUALIFIER  what happens to events of a version or alias; "-=" stands for $LATEST, and sorts first
+//	api/schedule/ACCOUNT/SCHEDULE     a schedule
 //	api/pending/ACCOUNT/NAME/WHAT     work that outlives a crash: a version number or "=" ($LATEST) to prepare, "=delete"
 const (
 	root = "api/"
@@ -31,7 +33,11 @@ const (
 
 	provisionedPrefix = root + "provisioned/"
 
+	eventPrefix    = root + "event/"
+	schedulePrefix = root + "schedule/"
+
 	unqualified    = "="       // last segment for $LATEST and the function itself
+	latestFirst    = "-="      // last segment for $LATEST where it comes before versions and aliases
 	pendingRemoval = "=delete" // last segment of a deletion that takes several batches
 )
 
@@ -48,6 +54,7 @@ func (id ID) versions() string            { return id.under(versionPrefix) }
 func (id ID) aliases() string             { return id.under(aliasPrefix) }
 func (id ID) policies() string            { return id.under(policyPrefix) }
 func (id ID) provisions() string          { return id.under(provisionedPrefix) }
+func (id ID) eventConfigs() string        { return id.under(eventPrefix) }
 func (id ID) pendings() string            { return id.under(pendingPrefix) }
 
 // version returns the key of a published version. Numbers of more than ten digits do not exist.
@@ -62,6 +69,14 @@ func (id ID) policy(qualifier string) store.Key {
 		qualifier = unqualified
 	}
 	return store.Key(id.policies() + qualifier)
+}
+
+// eventConfig returns the key of an event configuration; "" is $LATEST.
+func (id ID) eventConfig(qualifier string) store.Key {
+	if qualifier == "" || qualifier == lambda.Latest {
+		qualifier = latestFirst
+	}
+	return store.Key(id.eventConfigs() + qualifier)
 }
 
 func (id ID) provision(qualifier string) store.Key { return store.Key(id.provisions() + qualifier) }

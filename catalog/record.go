@@ -19,7 +19,7 @@ type record struct {
 	once  sync.Once
 	key   store.Key
 	raw   []byte
-	value any // *Function, *Version, *Alias, *Policy, *Provisioned, *Account or *lambda.AccessKey
+	value any // *Function, *Version, *Alias, *Policy, *Provisioned, *EventConfig, *Schedule, *Account or *lambda.AccessKey
 	err   error
 }
 
@@ -67,6 +67,10 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(Policy)
 	case strings.HasPrefix(k, provisionedPrefix):
 		v = new(Provisioned)
+	case strings.HasPrefix(k, eventPrefix):
+		v = new(EventConfig)
+	case strings.HasPrefix(k, schedulePrefix):
+		v = new(Schedule)
 	case strings.HasPrefix(k, accountPrefix):
 		v = new(Account)
 	case strings.HasPrefix(k, keyPrefix):

@@ -24,6 +24,7 @@ type Function struct {
 	Tags        map[string]string `json:"tags,omitempty"`
 	Reserved    *int              `json:"reserved,omitempty"`    // reserved concurrency
 	Provisioned int               `json:"provisioned,omitempty"` // sum of the provisioned concurrency of versions and aliases
+	Recursive   bool              `json:"recursive,omitempty"`   // may call itself without end
 	Deleting    bool              `json:"deleting,omitempty"`    // a removal in several batches has begun: reads as absent
 
 	arn string // unqualified; set on decoding

@@ -117,6 +117,7 @@ func (c *Catalog) DeleteVersion(ctx context.Context, id ID, number string) error
 		ch.CodeBytes -= v.CodeSize
 		ch.stage(store.Delete(id.version(number), store.Any))
 		ch.stage(store.Delete(id.policy(number), store.Any))
+		ch.stage(store.Delete(id.eventConfig(number), store.Any))
 		ch.stage(store.Delete(id.pending(number), store.Any))
 		return nil
 	})

@@ -38,7 +38,7 @@ func BenchmarkPush(b *testing.B) {
 // BenchmarkDrain: messages taken and done by one receiver.
 func BenchmarkDrain(b *testing.B) {
 	q := open(b, Config{}).Queue()
-	fill(b, q, b.N, 256)
+	fillLane(b, q, b.N, 256)
 	b.ResetTimer()
 	for n := 0; n < b.N; {
 		some, err := q.Pull(context.Background(), "a/f", 16, time.Second)
@@ -54,7 +54,7 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-func fill(t testing.TB, q store.Queue, n, pushers int) {
+func fillLane(t testing.TB, q store.Queue, n, pushers int) {
 	var next atomic.Int64
 	var all sync.WaitGroup
 	data := make([]byte, 300)
@@ -78,13 +78,13 @@ func TestMillion(t *testing.T) {
 		t.Skip("set BERTH_MILLION=1 to push a million messages")
 	}
 	q := open(t, Config{}).Queue()
-	fill(t, q, 1000, 256)
+	fillLane(t, q, 1000, 256)
 	before, err := procfs.PSS(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	fill(t, q, 1_000_000, 1000)
+	fillLane(t, q, 1_000_000, 1000)
 	after, err := procfs.PSS(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
