@@ -86,12 +86,6 @@ func (s *Server) getRuntimeManagementConfig(_ context.Context, c *call, in *sdk.
 	return &sdk.GetRuntimeManagementConfigOutput{FunctionArn: aws.String(v.ARN()), UpdateRuntimeOn: types.UpdateRuntimeOnAuto}, nil
 }
 
-// getFunctionRecursionConfig answers the default; it cannot be changed yet.
-func (s *Server) getFunctionRecursionConfig(_ context.Context, c *call, in *sdk.GetFunctionRecursionConfigInput) (*sdk.GetFunctionRecursionConfigOutput, error) {
-	_, err := s.function(c, in.FunctionName)
-	return &sdk.GetFunctionRecursionConfigOutput{RecursiveLoop: types.RecursiveLoopTerminate}, err
-}
-
 // taggable reads the ARN of a function; other resources that could have tags do not exist here.
 func (s *Server) taggable(c *call, resource *string) (*catalog.Function, error) {
 	arn := aws.ToString(resource)

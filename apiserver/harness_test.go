@@ -39,6 +39,8 @@ type stub struct {
 	catalog *catalog.Catalog
 	invoke  func(ctx context.Context, ref lambda.Ref, in *lambda.Invocation) (*lambda.Outcome, error)
 	prepare func(ctx context.Context, v *lambda.Version) error
+	// eventError refuses events.
+	eventError error
 }
 
 func (s *stub) set(f func(*stub)) {
@@ -116,6 +118,7 @@ func startOver(t testing.TB, entries *memory.Catalog, blobs *memory.Blobs, s *st
 			who, err := verifier.Verify(r, body)
 			return who.Account, err
 		},
+		Events:         &inbox{s},
 		RuntimeVersion: func(string) lambda.RuntimeVersionID { return "8eef" },
 		Log:            slog.New(slog.NewTextHandler(f.logs, nil)),
 	})

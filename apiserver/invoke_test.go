@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,33 +214,6 @@ func TestCodeLinksCannotBeForged(t *testing.T) {
 		if err == nil && res.StatusCode == 200 {
 			t.Errorf("%s was served", &u)
 		}
-	}
-}
-
-func TestEventsEndBeforeTheServerStops(t *testing.T) {
-	f := start(t)
-	f.create(t, "f")
-	var done atomic.Int32
-	begun := make(chan struct{}, 10)
-	f.set(func(s *stub) {
-		s.invoke = func(context.Context, lambda.Ref, *lambda.Invocation) (*lambda.Outcome, error) {
-			begun <- struct{}{}
-			time.Sleep(20 * time.Millisecond)
-			done.Add(1)
-			return &lambda.Outcome{}, nil
-		}
-	})
-	for range 10 {
-		if _, err := f.client.Invoke(t.Context(), &sdk.InvokeInput{FunctionName: aws.String("f"), InvocationType: types.InvocationTypeEvent}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 10 {
-		<-begun
-	}
-	f.stop()
-	if n := done.Load(); n != 10 {
-		t.Fatalf("%d of 10 events had ended when the server stopped", n)
 	}
 }
 

@@ -48,7 +48,16 @@ func (s *Server) handlers() map[string]handler {
 
 		"GetFunctionCodeSigningConfig": op(s.getFunctionCodeSigningConfig),
 		"GetRuntimeManagementConfig":   op(s.getRuntimeManagementConfig),
-		"GetFunctionRecursionConfig":   op(s.getFunctionRecursionConfig),
+
+		"PutFunctionEventInvokeConfig":    op(s.putEventConfig),
+		"UpdateFunctionEventInvokeConfig": op(s.updateEventConfig),
+		"GetFunctionEventInvokeConfig":    op(s.getEventConfig),
+		"ListFunctionEventInvokeConfigs":  op(s.listEventConfigs),
+		"DeleteFunctionEventInvokeConfig": op(s.deleteEventConfig),
+
+		"InvokeAsync":                s.serveInvokeAsync,
+		"GetFunctionRecursionConfig": op(s.getFunctionRecursionConfig),
+		"PutFunctionRecursionConfig": op(s.putFunctionRecursionConfig),
 	}
 }
 

@@ -77,6 +77,8 @@ func (s *settings) check() error {
 		return tooLarge("memorySize", *s.memory, maxMemoryMB)
 	case s.timeout != nil && *s.timeout > maxTimeout:
 		return tooLarge("timeout", *s.timeout, maxTimeout)
+	case checkDeadLetter(s.dead) != nil:
+		return checkDeadLetter(s.dead)
 	case len(s.layers) > 0:
 		// Without layers in the catalog none exists. Text recorded.
 		return invalid("Layer version %s does not exist.", s.layers[0])

@@ -113,3 +113,21 @@ func (c *Catalog) SettleSchedule(ctx context.Context, a lambda.AccountID, name s
 		return c.apply(ctx, []store.Op{store.Update(key, raw, revision)})
 	}, key)
 }
+
+// DeadLetter returns the ARN of a version's dead-letter queue, "" when it has none.
+func (c *Catalog) DeadLetter(id ID, number string) string {
+	f, ok := c.Function(id)
+	if !ok {
+		return ""
+	}
+	v := &f.Latest
+	if number != lambda.Latest {
+		if v, ok = find[Version](c, id.version(number)); !ok {
+			return ""
+		}
+	}
+	if v.DeadLetter == nil {
+		return ""
+	}
+	return *v.DeadLetter
+}

@@ -190,6 +190,9 @@ func (e *Engine) Queue() store.Queue { return e.queue }
 // Conn is the engine's connection, for what else travels over it. Close closes it.
 func (e *Engine) Conn() *nats.Conn { return e.conn }
 
+// Hosts reports whether the engine runs in this process.
+func (e *Engine) Hosts() bool { return e.server != nil }
+
 // URL is where other processes connect ("nats://127.0.0.1:4222"); "" when the engine is this process's own only, or runs in
 // another process.
 func (e *Engine) URL() string {
