@@ -203,6 +203,9 @@ func (c *client) substitute(p params) params {
 				v = actual
 			}
 		}
+		if inner, ok := v.(params); ok {
+			v = c.substitute(inner)
+		}
 		out[k] = v
 	}
 	return out

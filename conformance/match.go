@@ -147,6 +147,9 @@ func (m *matcher) text(path, name, want string, got any) {
 	case string:
 		value = got
 	case float64:
+		if want == "datetime" && got > 0 { // seconds, which the recorder's SDK had made a time of
+			return
+		}
 		if !strings.HasPrefix(want, "<") { // only a placeholder may stand for a number
 			m.differ(path, want, got)
 			return
