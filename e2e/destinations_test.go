@@ -122,7 +122,9 @@ func TestDestinationsOfServices(t *testing.T) {
 	defer c.Close()
 	deadURL, deadARN := moto.queue(t, "dead")
 	python(t, c, "told", "def handler(event, context):\n    if 'raise_error' in event:\n        raise Exception('on purpose')\n    return 'fine'\n",
-		func(in *lambda.CreateFunctionInput) { in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: &deadARN} })
+		func(in *lambda.CreateFunctionInput) {
+			in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: &deadARN}
+		})
 
 	t.Run("SQS and the dead-letter queue", func(t *testing.T) {
 		url, arn := moto.queue(t, "records")
