@@ -28,15 +28,31 @@ func (c *Catalog) Function(id ID) (*Function, bool) {
 	return f, true
 }
 
-// Create makes a function from the code and configuration in v, and with publish its version 1 too. Both are Pending
-// until Finish. It returns the head and, if there is one, version 1. Error: ResourceConflict when the name is taken.
+// Extras are what a function has besides its versions.
+type Extras struct {
+	Tags           map[string]string
+	Signing        string // ID of a code signing configuration, "" for none
+	SigningMissing error  // for a Signing that does not exist
+}
+
+// Create is CreateWith for a function that has tags at most.
 func (c *Catalog) Create(ctx context.Context, v Version, tags map[string]string, publish bool) (*Function, *Version, error) {
+	return c.CreateWith(ctx, v, Extras{Tags: tags}, publish)
+}
+
+// CreateWith makes a function from the code and configuration in v, and with publish its version 1 too. Both are Pending
+// until Finish. It returns the head and, if there is one, version 1. Errors: ResourceConflict when the name is taken,
+// extras.SigningMissing.
+func (c *Catalog) CreateWith(ctx context.Context, v Version, extras Extras, publish bool) (*Function, *Version, error) {
 	v.Region, v.Number = c.region, lambda.Latest
 	v.Modified = time.Now()
 	v.setPending()
-	f := &Function{CodeBytes: v.CodeSize, Latest: v, NextVersion: 1, Tags: tags, arn: v.FunctionARN()}
+	f := &Function{CodeBytes: v.CodeSize, Latest: v, NextVersion: 1, Tags: extras.Tags, Signing: extras.Signing, arn: v.FunctionARN()}
 	ch := &change{Function: f, id: f.ID()}
 	ch.prepareLater(lambda.Latest)
+	if err := c.useSigning(ch, extras.Signing, extras.SigningMissing); err != nil {
+		return nil, nil, err
+	}
 	var published *Version
 	if publish {
 		var err error
@@ -241,14 +257,18 @@ func (c *Catalog) children(id ID) []store.Key {
 // Usage sums up what an account uses.
 type Usage struct {
 	Functions int
-	CodeBytes int64 // of all versions
+	CodeBytes int64 // of all versions, and of all versions of layers
 }
 
-// Usage counts an account's functions and the bytes of their code.
+// Usage counts an account's functions and the bytes of code of functions and layers.
 func (c *Catalog) Usage(a lambda.AccountID) Usage {
 	var u Usage
 	c.each(functionPrefix+string(a)+"/", "", func(_ store.Key, r *record) bool {
 		u.Functions++
+		u.CodeBytes += r.codeBytes
+		return true
+	})
+	c.each(layerVersionPrefix+string(a)+"/", "", func(_ store.Key, r *record) bool {
 		u.CodeBytes += r.codeBytes
 		return true
 	})

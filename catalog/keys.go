@@ -17,6 +17,12 @@ import (
 //	api/alias/ACCOUNT/NAME/ALIAS      an alias
 //	api/policy/ACCOUNT/NAME/QUALIFIER a resource policy; "=" stands for the unqualified function (no alias has that name)
 //	api/provisioned/ACCOUNT/NAME/QUALIFIER provisioned concurrency of a version or alias
+//	api/layer/ACCOUNT/NAME            a layer's head: the lock of its versions
+//	api/layerversion/ACCOUNT/NAME/NUMBER   a layer's version, number with leading zeros
+//	api/layerpolicy/ACCOUNT/NAME/NUMBER    its resource policy
+//	api/signing/ACCOUNT/ID            a code signing configuration
+//	api/mapping/ACCOUNT/UUID          an event source mapping
+//	api/mappinglock/ACCOUNT           the lock of an account's mappings
 //	api/pending/ACCOUNT/NAME/WHAT     work that outlives a crash: a version number or "=" ($LATEST) to prepare, "=delete"
 const (
 	root = "api/"
@@ -29,7 +35,13 @@ const (
 	policyPrefix   = root + "policy/"
 	pendingPrefix  = root + "pending/"
 
-	provisionedPrefix = root + "provisioned/"
+	provisionedPrefix  = root + "provisioned/"
+	layerPrefix        = root + "layer/"
+	layerVersionPrefix = root + "layerversion/"
+	layerPolicyPrefix  = root + "layerpolicy/"
+	signingPrefix      = root + "signing/"
+	mappingPrefix      = root + "mapping/"
+	mappingLockPrefix  = root + "mappinglock/"
 
 	unqualified    = "="       // last segment for $LATEST and the function itself
 	pendingRemoval = "=delete" // last segment of a deletion that takes several batches
@@ -51,10 +63,12 @@ func (id ID) provisions() string          { return id.under(provisionedPrefix) }
 func (id ID) pendings() string            { return id.under(pendingPrefix) }
 
 // version returns the key of a published version. Numbers of more than ten digits do not exist.
-func (id ID) version(number string) store.Key {
-	zeros := "0000000000"
-	zeros = zeros[min(len(number), len(zeros)):]
-	return store.Key(versionPrefix + string(id.Account) + "/" + id.Name + "/" + zeros + number)
+func (id ID) version(number string) store.Key { return store.Key(id.versions() + sortable(number)) }
+
+// sortable writes a number with leading zeros.
+func sortable(number string) string {
+	const zeros = "0000000000"
+	return zeros[min(len(number), len(zeros)):] + number
 }
 
 func (id ID) policy(qualifier string) store.Key {

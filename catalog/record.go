@@ -19,7 +19,7 @@ type record struct {
 	once  sync.Once
 	key   store.Key
 	raw   []byte
-	value any // *Function, *Version, *Alias, *Policy, *Provisioned, *Account or *lambda.AccessKey
+	value any // what decode makes of the key and the text
 	err   error
 }
 
@@ -69,6 +69,16 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(Provisioned)
 	case strings.HasPrefix(k, accountPrefix):
 		v = new(Account)
+	case strings.HasPrefix(k, layerPrefix):
+		v = new(layerHead)
+	case strings.HasPrefix(k, layerVersionPrefix):
+		v = new(LayerVersion)
+	case strings.HasPrefix(k, layerPolicyPrefix):
+		v = new(Policy)
+	case strings.HasPrefix(k, signingPrefix):
+		v = new(CodeSigning)
+	case strings.HasPrefix(k, mappingPrefix):
+		v = new(Mapping)
 	case strings.HasPrefix(k, keyPrefix):
 		return decodeKey(k, raw)
 	default:
