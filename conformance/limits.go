@@ -41,6 +41,27 @@ func limitScenarios() []scenario {
 	}
 }
 
+// filled returns a zip of n bytes, base64: one stored file whose text takes what the rest leaves.
+func filled(name string, n int) string {
+	for length := 0; ; length++ {
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		f, err := w.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		if err == nil {
+			_, err = f.Write(bytes.Repeat([]byte("#"), length))
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil || b.Len() > n {
+			panic("no zip of that size") // a mistake in a scenario
+		}
+		if b.Len() == n {
+			return base64.StdEncoding.EncodeToString(b.Bytes())
+		}
+	}
+}
+
 // sized returns a zip whose files have n bytes together. One compressed mebibyte stands in it many times, so that neither
 // making nor sending it takes long.
 func sized(n int) string {

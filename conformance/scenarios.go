@@ -6,7 +6,7 @@ import "slices"
 func scenarios() []scenario {
 	return slices.Concat(nameScenarios(), functionScenarios(), limitScenarios(), versionScenarios(), permissionScenarios(),
 		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios(),
-		concurrencyScenarios())
+		concurrencyScenarios(), layerScenarios(), mappingScenarios(), signingScenarios())
 }
 
 // Reasons for pending.
