@@ -82,8 +82,8 @@ func (s *Server) handlers() map[string]handler {
 		"GetFunctionScalingConfig":               op(s.getFunctionScaling),
 		"PutFunctionScalingConfig":               op(s.putFunctionScaling),
 
-		"GetRuntimeManagementConfig":   op(s.getRuntimeManagementConfig),
-		"GetFunctionRecursionConfig":   op(s.getFunctionRecursionConfig),
+		"GetRuntimeManagementConfig": op(s.getRuntimeManagementConfig),
+		"GetFunctionRecursionConfig": op(s.getFunctionRecursionConfig),
 	}
 }
 

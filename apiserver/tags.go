@@ -127,4 +127,3 @@ func (s *Server) listTags(_ context.Context, c *call, in *sdk.ListTagsInput) (*s
 	}
 	return out, nil
 }
-
