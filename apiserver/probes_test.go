@@ -185,8 +185,8 @@ func (p *prober) ensure() {
 		p.ensure()
 		return
 	}
-	if _, ok := p.catalog.Policy(id, "live"); !ok {
-		p.must("AddPermission", map[string]any{"FunctionName": "probe", "Qualifier": "live", "StatementId": "kept", "Action": "lambda:InvokeFunction", "Principal": "*"})
+	if _, ok := p.catalog.Policy(id, ""); !ok {
+		p.must("AddPermission", map[string]any{"FunctionName": "probe", "StatementId": "kept", "Action": "lambda:InvokeFunction", "Principal": "*"})
 	}
 	if _, ok := p.catalog.Provisioned(id, "1"); !ok {
 		p.must("PutProvisionedConcurrencyConfig", map[string]any{"FunctionName": "probe", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1})

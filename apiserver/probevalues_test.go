@@ -59,7 +59,7 @@ func (p *prober) named(op, member string) (any, bool) {
 		"Resource": prefix + "probe", "Role": role, "Runtime": "python3.12", "Handler": "h.handler", "FunctionVersion": "1",
 		"Principal": "*", "SigningProfileVersionArns": []any{"arn:aws:signer:us-east-1:000000000001:/signing-profiles/p/1"},
 		"TagKeys": []any{"k"}, "Tags": map[string]any{"k": "v"},
-		"CapacityProviderName": "none", "SourceArn": "arn:aws:s3:::bucket", "SourceAccount": probeAccount, "AuthType": "NONE", "Payload": "{}", "InvokeArgs": "{}",
+		"ReservedConcurrentExecutions": 5, "CapacityProviderName": "none", "SourceArn": "arn:aws:s3:::bucket", "SourceAccount": probeAccount, "AuthType": "NONE", "Payload": "{}", "InvokeArgs": "{}",
 	}[member]
 	return v, ok
 }
