@@ -53,7 +53,9 @@ func TestLayerLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	large := func(name string) string { return "arn:aws:lambda:us-east-1:" + string(f.key.Account) + ":layer:" + name + ":1" }
+	large := func(name string) string {
+		return "arn:aws:lambda:us-east-1:" + string(f.key.Account) + ":layer:" + name + ":1"
+	}
 	wantCode(t, update(large("half-a"), large("half-b")), lambda.InvalidParameterValue, "exceeds the maximum allowed size of 262144000 bytes")
 	if err := update(large("whole")); err != nil { // with two bytes of code
 		t.Fatal(err)
