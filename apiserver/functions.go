@@ -73,7 +73,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.wakeFor(f, published)
 	if published != nil {
 		return s.describe(published, f.ARN()), nil // unqualified, as recorded
 	}

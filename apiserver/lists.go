@@ -130,6 +130,6 @@ func (s *Server) publishVersion(ctx context.Context, c *call, in *sdk.PublishVer
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.prepare.wake(catalog.Work{ID: idOf(ref), Number: v.Number})
 	return s.describe(v, v.ARN()), nil
 }

@@ -43,7 +43,7 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *sdk.Update
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.wakeFor(f, published)
 	if published != nil {
 		return s.describe(published, published.ARN()), nil
 	}
@@ -100,6 +100,6 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *s
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.wakeFor(f, nil)
 	return s.describe(&f.Latest, f.ARN()), nil
 }

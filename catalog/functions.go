@@ -49,7 +49,6 @@ func (c *Catalog) CreateWith(ctx context.Context, v Version, extras Extras, publ
 	v.setPending()
 	f := &Function{CodeBytes: v.CodeSize, Latest: v, NextVersion: 1, Tags: extras.Tags, Signing: extras.Signing, arn: v.FunctionARN()}
 	ch := &change{Function: f, id: f.ID()}
-	ch.prepareLater(lambda.Latest)
 	if err := c.useSigning(ch, extras.Signing, extras.SigningMissing); err != nil {
 		return nil, nil, err
 	}
@@ -105,7 +104,6 @@ func (c *Catalog) Update(ctx context.Context, id ID, revisionID string, publish 
 		ch.CodeBytes += latest.CodeSize
 		latest.ConfigID, latest.RevisionID, latest.Modified = uuid.NewString(), uuid.NewString(), time.Now()
 		latest.Update, latest.UpdateReason, latest.UpdateCode = InProgress, creatingReason, creatingCode
-		ch.prepareLater(lambda.Latest)
 		if !publish {
 			return nil
 		}

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"fmt"
 	"strings"
 
 	"berth/lambda"
@@ -23,7 +22,7 @@ import (
 //	api/signing/ACCOUNT/ID            a code signing configuration
 //	api/mapping/ACCOUNT/UUID          an event source mapping
 //	api/mappinglock/ACCOUNT           the lock of an account's mappings
-//	api/pending/ACCOUNT/NAME/WHAT     work that outlives a crash: a version number or "=" ($LATEST) to prepare, "=delete"
+//	api/pending/ACCOUNT/NAME/=delete  a deletion that takes several batches has begun
 const (
 	root = "api/"
 
@@ -43,7 +42,7 @@ const (
 	mappingPrefix      = root + "mapping/"
 	mappingLockPrefix  = root + "mappinglock/"
 
-	unqualified    = "="       // last segment for $LATEST and the function itself
+	unqualified    = "="       // last segment for the function itself
 	pendingRemoval = "=delete" // last segment of a deletion that takes several batches
 )
 
@@ -80,31 +79,17 @@ func (id ID) policy(qualifier string) store.Key {
 
 func (id ID) provision(qualifier string) store.Key { return store.Key(id.provisions() + qualifier) }
 
-func (id ID) pending(number string) store.Key {
-	if number == lambda.Latest {
-		number = unqualified
-	}
-	return store.Key(id.pendings() + number)
-}
-
-// Work is one pending entry: a version to prepare, or a function to remove.
+// Work is what waits to be done: a version to prepare, or a function to remove.
 type Work struct {
 	ID
 	Number string // Latest or a version number; "" for a removal
 }
 
-// parsePending is the inverse of ID.pending.
-func parsePending(k store.Key) (Work, error) {
+// parsePending reads the key of a removal.
+func parsePending(k store.Key) (Work, bool) {
 	parts := strings.Split(strings.TrimPrefix(string(k), pendingPrefix), "/")
-	if len(parts) != 3 {
-		return Work{}, fmt.Errorf("catalog: pending key %q: want ACCOUNT/NAME/WHAT", k)
+	if len(parts) != 3 || parts[2] != pendingRemoval {
+		return Work{}, false
 	}
-	w := Work{ID: ID{lambda.AccountID(parts[0]), parts[1]}, Number: parts[2]}
-	switch parts[2] {
-	case unqualified:
-		w.Number = lambda.Latest
-	case pendingRemoval:
-		w.Number = ""
-	}
-	return w, nil
+	return Work{ID: ID{lambda.AccountID(parts[0]), parts[1]}}, true
 }
