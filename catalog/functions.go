@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,14 +49,11 @@ func (c *Catalog) CreateWith(ctx context.Context, v Version, extras Extras, publ
 	v.Modified = time.Now()
 	v.setPending()
 	f := &Function{CodeBytes: v.CodeSize, Latest: v, NextVersion: 1, Tags: extras.Tags, Signing: extras.Signing, arn: v.FunctionARN()}
-	ch := &change{Function: f, id: f.ID()}
-	if err := c.useSigning(ch, extras.Signing, extras.SigningMissing); err != nil {
-		return nil, nil, err
-	}
 	var published *Version
+	versions := &change{Function: f, id: f.ID()}
 	if publish {
 		var err error
-		if published, err = ch.publish(nil); err != nil {
+		if published, err = versions.publish(nil); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -63,12 +61,17 @@ func (c *Catalog) CreateWith(ctx context.Context, v Version, extras Extras, publ
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
-	defer cancel()
-	err = c.apply(ctx, append(ch.ops, store.Create(ch.id.head(), raw)))
-	if errors.Is(err, store.ErrConflict) {
-		return nil, nil, lambda.Errorf(lambda.ResourceConflict, "Function already exist: %s", v.Function)
-	}
+	head := versions.id.head()
+	err = c.retry(ctx, func(ctx context.Context) error {
+		if _, _, taken := c.mirror.Get(head); taken {
+			return lambda.Errorf(lambda.ResourceConflict, "Function already exist: %s", v.Function)
+		}
+		ch := &change{Function: f, id: versions.id, ops: slices.Clone(versions.ops)}
+		if err := c.useSigning(ch, extras.Signing, extras.SigningMissing); err != nil {
+			return err
+		}
+		return c.apply(ctx, append(ch.ops, store.Create(head, raw)))
+	}, head)
 	if err != nil {
 		return nil, nil, err
 	}
