@@ -20,6 +20,7 @@ func mappingScenarios() []scenario {
 		{id: mappingTests + "test_create_event_source_validation", run: sourceValidation},
 		{id: mappingTests + "test_event_source_mapping_exceptions", run: mappingExceptions},
 		{id: mappingTests + "test_event_source_mapping_lifecycle_delete_function", run: mappingLifecycle,
+			labels:  []string{"create_response", "delete_function_response", "delete_response"},
 			pending: "an enabled mapping says that nothing reads its source, and the recording holds an answer of DynamoDB"},
 		{id: "api::TestLambdaTag::test_tag_lifecycle[event_source_mapping]", run: func(s *session) {
 			m := s.mapped(queue, nil)
