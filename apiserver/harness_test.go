@@ -80,6 +80,7 @@ type fixture struct {
 	key    lambda.AccessKey
 	client *sdk.Client
 	logs   *lockedBuffer
+	server *apiserver.Server
 	stop   func()
 }
 
@@ -144,7 +145,7 @@ func startOver(t testing.TB, entries *memory.Catalog, blobs *memory.Blobs, s *st
 		running.Wait()
 	})
 	t.Cleanup(f.stop)
-	f.URL = front.URL
+	f.URL, f.server = front.URL, server
 	f.client = sdk.New(sdk.Options{
 		Region: region, BaseEndpoint: &f.URL, RetryMaxAttempts: 1,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {

@@ -148,8 +148,8 @@ func TestEveryOperationAnswers(t *testing.T) {
 	if n := len(model.Operations()); n != 85 {
 		t.Fatalf("%d operations", n)
 	}
-	_, err = f.client.ListLayers(t.Context(), &sdk.ListLayersInput{})
-	wantCode(t, err, lambda.NotImplemented, "ListLayers is not implemented")
+	_, err = f.client.GetDurableExecution(t.Context(), &sdk.GetDurableExecutionInput{DurableExecutionArn: aws.String("arn:aws:lambda:us-east-1:000000000001:function:f:1/durable-execution/a/b")})
+	wantCode(t, err, lambda.NotImplemented, "GetDurableExecution is not implemented")
 	res, err := http.Get(f.URL + "/2015-03-31/nothing")
 	if err != nil {
 		t.Fatal(err)

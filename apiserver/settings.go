@@ -35,7 +35,7 @@ type settings struct {
 	ephemeral   *types.EphemeralStorage
 	handler     *string
 	kmsKey      *string
-	layers      []string
+	layers      []string // see Server.attach
 	logging     *types.LoggingConfig
 	memory      *int32
 	role        *string
@@ -79,9 +79,6 @@ func (s *settings) check() error {
 		return tooLarge("timeout", *s.timeout, maxTimeout)
 	case checkDeadLetter(s.dead) != nil:
 		return checkDeadLetter(s.dead)
-	case len(s.layers) > 0:
-		// Without layers in the catalog none exists. Text recorded.
-		return invalid("Layer version %s does not exist.", s.layers[0])
 	}
 	if s.runtime != "" && !slices.Contains(runtimes, s.runtime) { // the model knows it: it is one of the past
 		return invalid("The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. "+

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"fmt"
 	"strings"
 
 	"berth/lambda"
@@ -19,7 +18,13 @@ import (
 //	api/provisioned/ACCOUNT/NAME/QUALIFIER provisioned concurrency of a version or alias
 //	api/event/ACCOUNT/NAME/QUALIFIER  what happens to events of a version or alias; "-=" stands for $LATEST, and sorts first
 //	api/schedule/ACCOUNT/SCHEDULE     a schedule
-//	api/pending/ACCOUNT/NAME/WHAT     work that outlives a crash: a version number or "=" ($LATEST) to prepare, "=delete"
+//	api/layer/ACCOUNT/NAME            a layer's head: the lock of its versions
+//	api/layerversion/ACCOUNT/NAME/NUMBER   a layer's version, number with leading zeros
+//	api/layerpolicy/ACCOUNT/NAME/NUMBER    its resource policy
+//	api/signing/ACCOUNT/ID            a code signing configuration
+//	api/mapping/ACCOUNT/UUID          an event source mapping
+//	api/mappinglock/ACCOUNT           the lock of an account's mappings
+//	api/pending/ACCOUNT/NAME/=delete  a deletion that takes several batches has begun
 const (
 	root = "api/"
 
@@ -31,13 +36,19 @@ const (
 	policyPrefix   = root + "policy/"
 	pendingPrefix  = root + "pending/"
 
-	provisionedPrefix = root + "provisioned/"
+	provisionedPrefix  = root + "provisioned/"
+	layerPrefix        = root + "layer/"
+	layerVersionPrefix = root + "layerversion/"
+	layerPolicyPrefix  = root + "layerpolicy/"
+	signingPrefix      = root + "signing/"
+	mappingPrefix      = root + "mapping/"
+	mappingLockPrefix  = root + "mappinglock/"
 
 	eventPrefix    = root + "event/"
 	schedulePrefix = root + "schedule/"
 
-	unqualified    = "="       // last segment for $LATEST and the function itself
 	latestFirst    = "-="      // last segment for $LATEST where it comes before versions and aliases
+	unqualified    = "="       // last segment for the function itself
 	pendingRemoval = "=delete" // last segment of a deletion that takes several batches
 )
 
@@ -58,10 +69,12 @@ func (id ID) eventConfigs() string        { return id.under(eventPrefix) }
 func (id ID) pendings() string            { return id.under(pendingPrefix) }
 
 // version returns the key of a published version. Numbers of more than ten digits do not exist.
-func (id ID) version(number string) store.Key {
-	zeros := "0000000000"
-	zeros = zeros[min(len(number), len(zeros)):]
-	return store.Key(versionPrefix + string(id.Account) + "/" + id.Name + "/" + zeros + number)
+func (id ID) version(number string) store.Key { return store.Key(id.versions() + sortable(number)) }
+
+// sortable writes a number with leading zeros.
+func sortable(number string) string {
+	const zeros = "0000000000"
+	return zeros[min(len(number), len(zeros)):] + number
 }
 
 func (id ID) policy(qualifier string) store.Key {
@@ -81,31 +94,17 @@ func (id ID) eventConfig(qualifier string) store.Key {
 
 func (id ID) provision(qualifier string) store.Key { return store.Key(id.provisions() + qualifier) }
 
-func (id ID) pending(number string) store.Key {
-	if number == lambda.Latest {
-		number = unqualified
-	}
-	return store.Key(id.pendings() + number)
-}
-
-// Work is one pending entry: a version to prepare, or a function to remove.
+// Work is what waits to be done: a version to prepare, or a function to remove.
 type Work struct {
 	ID
 	Number string // Latest or a version number; "" for a removal
 }
 
-// parsePending is the inverse of ID.pending.
-func parsePending(k store.Key) (Work, error) {
+// parsePending reads the key of a removal.
+func parsePending(k store.Key) (Work, bool) {
 	parts := strings.Split(strings.TrimPrefix(string(k), pendingPrefix), "/")
-	if len(parts) != 3 {
-		return Work{}, fmt.Errorf("catalog: pending key %q: want ACCOUNT/NAME/WHAT", k)
+	if len(parts) != 3 || parts[2] != pendingRemoval {
+		return Work{}, false
 	}
-	w := Work{ID: ID{lambda.AccountID(parts[0]), parts[1]}, Number: parts[2]}
-	switch parts[2] {
-	case unqualified:
-		w.Number = lambda.Latest
-	case pendingRemoval:
-		w.Number = ""
-	}
-	return w, nil
+	return Work{ID: ID{lambda.AccountID(parts[0]), parts[1]}}, true
 }
