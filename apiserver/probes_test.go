@@ -69,8 +69,7 @@ const (
 // unbuilt are the operations that may answer 501: no others, and an operation is taken off when it is built.
 var unbuilt = []string{
 	"CreateFunctionUrlConfig", "DeleteFunctionUrlConfig", "GetFunctionUrlConfig", "ListFunctionUrlConfigs", "UpdateFunctionUrlConfig",
-	"DeleteFunctionEventInvokeConfig", "GetFunctionEventInvokeConfig", "ListFunctionEventInvokeConfigs", "PutFunctionEventInvokeConfig",
-	"UpdateFunctionEventInvokeConfig", "InvokeAsync", "InvokeWithResponseStream", "PutFunctionRecursionConfig", "PutRuntimeManagementConfig",
+	"InvokeWithResponseStream", "PutRuntimeManagementConfig",
 	"CheckpointDurableExecution", "GetDurableExecution", "GetDurableExecutionHistory", "GetDurableExecutionState",
 	"ListDurableExecutionsByFunction", "SendDurableExecutionCallbackFailure", "SendDurableExecutionCallbackHeartbeat",
 	"SendDurableExecutionCallbackSuccess", "StopDurableExecution",
@@ -151,7 +150,7 @@ func newProber(t *testing.T) *prober {
 	p.catalog = catalog.New(memory.NewCatalog(), region)
 	s.catalog = p.catalog
 	p.server, err = apiserver.New(apiserver.Config{
-		Catalog: p.catalog, Blobs: memory.NewBlobs(), Invoker: s, Preparer: s, Inspect: code.Inspect,
+		Catalog: p.catalog, Blobs: memory.NewBlobs(), Invoker: s, Preparer: s, Inspect: code.Inspect, Events: &inbox{s},
 		Authenticate: func(*http.Request, []byte) (lambda.AccountID, error) { return probeAccount, nil },
 		Log:          slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
