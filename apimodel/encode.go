@@ -14,11 +14,12 @@ import (
 // struct whose field names are the members', such as *types.FunctionConfiguration, will do). The status is op.Code or the
 // output's StatusCode member. Nil pointers, slices and maps and empty enums are left out; empty but non-nil slices and
 // maps are kept. Timestamps are seconds since 1970; strings that hold times (a function's LastModified) are strings. A
-// payload blob is written raw. An answer with status 204 has no body. out may be nil for an operation without output.
+// payload blob is written raw. An answer with status 204 has no body. out may be nil for an operation whose output has no
+// members.
 //
 // An error is a programming mistake (nothing is written then) or a broken connection.
 func (op *Operation) Encode(w http.ResponseWriter, out any) error {
-	if op.output == nil {
+	if op.output == nil || out == nil && len(op.output.members) == 0 && op.Code == http.StatusNoContent {
 		w.WriteHeader(op.Code)
 		return nil
 	}

@@ -41,6 +41,11 @@ func (l *limits) compile(name string, raw *rawShape, k kind) error {
 	if err != nil {
 		return fmt.Errorf("shape %s: %w", name, err)
 	}
+	if also := overrides[name].also; also != "" {
+		if p.is, err = whole(p.is.String() + "|" + also); err != nil {
+			return fmt.Errorf("shape %s: %w", name, err)
+		}
+	}
 	l.pattern = p
 	return nil
 }

@@ -3,6 +3,7 @@ package apimodel
 // override replaces what the published model says of a shape by what the service itself says of it.
 type override struct {
 	pattern   string   // "" keeps the model's
+	also      string   // a pattern of Berth's own that is accepted too, and not shown in messages
 	enum      []string // nil keeps the model's; for another order or another set
 	hasLength bool     // min and max hold
 	min, max  float64
@@ -26,6 +27,8 @@ var overrides = map[string]override{
 	// test_invalid_vpc_config_security_group, test_invalid_vpc_config_subnet
 	"SecurityGroupId": {pattern: `sg-[0-9a-zA-Z]*`, hasLength: true, min: 0, max: 1024, nullable: true},
 	"SubnetId":        {pattern: `subnet-[0-9a-z]*`, hasLength: true, min: 0, max: 1024, nullable: true},
+	// Berth's own: subjects of the engine
+	"DestinationArn": {also: `arn:berth:nats:::.+`},
 	// https://github.com/klothoplatform/klotho/issues/317
 	"EnvironmentVariableName": {nullable: true},
 	// test_create_event_source_validation

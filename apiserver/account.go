@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -71,12 +70,6 @@ func (s *Server) deleteFunctionConcurrency(ctx context.Context, c *call, in *sdk
 	return &none{}, s.cfg.Catalog.SetReserved(ctx, id, nil)
 }
 
-// getFunctionCodeSigningConfig answers that there is none; Terraform asks for every function.
-func (s *Server) getFunctionCodeSigningConfig(_ context.Context, c *call, in *sdk.GetFunctionCodeSigningConfigInput) (*sdk.GetFunctionCodeSigningConfigOutput, error) {
-	_, err := s.function(c, in.FunctionName)
-	return new(sdk.GetFunctionCodeSigningConfigOutput), err
-}
-
 // getRuntimeManagementConfig answers the default; it cannot be changed yet.
 func (s *Server) getRuntimeManagementConfig(_ context.Context, c *call, in *sdk.GetRuntimeManagementConfigInput) (*sdk.GetRuntimeManagementConfigOutput, error) {
 	_, v, _, err := s.find(c, in.FunctionName, in.Qualifier)
@@ -84,60 +77,4 @@ func (s *Server) getRuntimeManagementConfig(_ context.Context, c *call, in *sdk.
 		return nil, err
 	}
 	return &sdk.GetRuntimeManagementConfigOutput{FunctionArn: aws.String(v.ARN()), UpdateRuntimeOn: types.UpdateRuntimeOnAuto}, nil
-}
-
-// getFunctionRecursionConfig answers the default; it cannot be changed yet.
-func (s *Server) getFunctionRecursionConfig(_ context.Context, c *call, in *sdk.GetFunctionRecursionConfigInput) (*sdk.GetFunctionRecursionConfigOutput, error) {
-	_, err := s.function(c, in.FunctionName)
-	return &sdk.GetFunctionRecursionConfigOutput{RecursiveLoop: types.RecursiveLoopTerminate}, err
-}
-
-// taggable reads the ARN of a function; other resources that could have tags do not exist here.
-func (s *Server) taggable(c *call, resource *string) (*catalog.Function, error) {
-	arn := aws.ToString(resource)
-	if !strings.Contains(arn, ":function:") {
-		if strings.Contains(arn, ":capacity-provider:") {
-			return nil, lambda.Errorf(lambda.ResourceNotFound, "Capacity provider not found: %s", arn)
-		}
-		return nil, lambda.Errorf(lambda.ResourceNotFound, "The resource you requested does not exist.")
-	}
-	ref, err := s.ref(c, resource, nil)
-	if err != nil {
-		return nil, err
-	}
-	if ref.Qualifier != "" {
-		return nil, invalid("Tags on function aliases and versions are not supported. Please specify a function ARN.")
-	}
-	return s.function(c, resource)
-}
-
-func (s *Server) tagResource(ctx context.Context, c *call, in *sdk.TagResourceInput) (*none, error) {
-	if len(in.Tags) == 0 {
-		return nil, invalid("An error occurred and the request cannot be processed.")
-	}
-	f, err := s.taggable(c, in.Resource)
-	if err != nil {
-		return nil, err
-	}
-	return &none{}, s.cfg.Catalog.Tag(ctx, f.ID(), in.Tags, nil)
-}
-
-func (s *Server) untagResource(ctx context.Context, c *call, in *sdk.UntagResourceInput) (*none, error) {
-	f, err := s.taggable(c, in.Resource)
-	if err != nil {
-		return nil, err
-	}
-	return &none{}, s.cfg.Catalog.Tag(ctx, f.ID(), nil, in.TagKeys)
-}
-
-func (s *Server) listTags(_ context.Context, c *call, in *sdk.ListTagsInput) (*sdk.ListTagsOutput, error) {
-	f, err := s.taggable(c, in.Resource)
-	if err != nil {
-		return nil, err
-	}
-	out := &sdk.ListTagsOutput{Tags: map[string]string{}}
-	if f.Tags != nil {
-		out.Tags = f.Tags
-	}
-	return out, nil
 }

@@ -58,6 +58,9 @@ func listed(v *catalog.Version, arn string) *types.FunctionConfiguration {
 		TracingConfig: &types.TracingConfigResponse{Mode: types.TracingMode(v.Tracing)},
 		Version:       aws.String(v.Number),
 	}
+	for _, l := range v.Attached {
+		out.Layers = append(out.Layers, types.Layer{Arn: aws.String(l.ARN), CodeSize: l.Size})
+	}
 	if v.Env != nil {
 		out.Environment = &types.EnvironmentResponse{Variables: v.Env}
 	}

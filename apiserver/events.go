@@ -2,108 +2,120 @@ package apiserver
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
-	"sync"
-	"time"
 
 	"berth/lambda"
 )
 
-// Limits of asynchronous invocations. They are kept in memory until a durable queue takes their place.
-const (
-	maxEvents  = 1000             // accepted and not done; at most 256 KiB each
-	drainLimit = 20 * time.Second // for what was accepted to end, at shutdown
-	firstRetry = 100 * time.Millisecond
-	lastRetry  = 5 * time.Second
-	maxRetries = 20 // of an invocation that was throttled or came while its function was being changed: about a minute
-)
-
-// events are the asynchronous invocations under way.
-type events struct {
-	slots  chan struct{}
-	ctx    context.Context // of the invocations: they outlive the requests that brought them
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
+// Events takes asynchronous invocations, and knows how they are.
+type Events interface {
+	// Accept stores an invocation durably before it returns nil.
+	Accept(ctx context.Context, ref lambda.Ref, in *lambda.Invocation) error
+	// Status counts a function's events.
+	Status(ctx context.Context, account lambda.AccountID, function string) (EventStatus, error)
 }
 
-func newEvents() events {
-	ctx, cancel := context.WithCancel(context.Background())
-	return events{slots: make(chan struct{}, maxEvents), ctx: ctx, cancel: cancel}
+// EventStatus counts the events of one function.
+type EventStatus struct {
+	Queued   int            `json:"queued"`            // wait for their turn
+	InFlight int            `json:"inFlight"`          // run now
+	Retrying int            `json:"retrying"`          // failed or throttled, and wait for their next attempt
+	Dropped  map[string]int `json:"dropped"`           // by reason, since the servers started
+	Partial  bool           `json:"partial,omitempty"` // some server did not answer: InFlight and Dropped lack its share
 }
 
-// accept answers an Event invocation, and has it run.
+// accept answers an Event invocation once it is stored. A function that is being made, or has failed, may be ready when its
+// turn comes.
 func (s *Server) accept(c *call, ref lambda.Ref, in *lambda.Invocation) error {
 	_, err := s.cfg.Catalog.Resolve(ref)
-	if err != nil && lambda.CodeOf(err) != lambda.ResourceConflict { // a function that is being made can wait a little
+	if err != nil && lambda.CodeOf(err) != lambda.ResourceConflict {
 		return err
 	}
-	if !s.events.start(func(ctx context.Context) { s.runEvent(ctx, ref, in) }) {
-		return &lambda.Error{Code: lambda.TooManyRequests, Message: "Rate Exceeded.", Reason: lambda.ReasonCallerRate, RetryAfter: time.Second}
+	if s.cfg.Events == nil {
+		return lambda.Errorf(lambda.NotImplemented, "This server takes no asynchronous invocations.")
+	}
+	if err := s.cfg.Events.Accept(c.r.Context(), ref, in); err != nil {
+		return err
 	}
 	c.w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-// start runs f, unless too many run or the server is shutting down.
-func (e *events) start(f func(context.Context)) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return false
+// serveInvokeAsync answers InvokeAsync, which was there before Invoke and is deprecated: an Event invocation of $LATEST.
+func (s *Server) serveInvokeAsync(c *call) error {
+	if len(c.body) > lambda.MaxAsync {
+		return lambda.Errorf(lambda.RequestTooLarge, "%d byte payload is too large for the %s invocation type (limit %d bytes)",
+			len(c.body), event, lambda.MaxAsync)
 	}
-	select {
-	case e.slots <- struct{}{}:
-	default:
-		return false
+	ref, err := lambda.ParseRef(c.path.Get("FunctionName"), "", c.account, s.cfg.Catalog.Region())
+	if err != nil {
+		return err
 	}
-	e.running.Go(func() {
-		defer func() { <-e.slots }()
-		f(e.ctx)
-	})
-	return true
+	in := &lambda.Invocation{RequestID: c.id, Payload: c.body, TraceID: traceID(first(c.r.Header, traceHeader), c.id)}
+	if err := checkJSON(in.Payload); err != nil {
+		return err
+	}
+	return s.accept(c, ref, in)
 }
 
-// drain takes no more, waits for what runs, and breaks it off after drainLimit.
-func (e *events) drain() {
-	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
-	timer := time.AfterFunc(drainLimit, e.cancel)
-	defer timer.Stop()
-	defer e.cancel()
-	e.running.Wait()
+// eventsPath shows how the events of a function are, schedulesPath what is scheduled. They belong to the caller's account.
+const (
+	eventsPath    = ownPrefix + "v1/events/"
+	schedulesPath = ownPrefix + "v1/schedules"
+	// maxScheduleRequest bounds the body of a request, in bytes: a payload, and what goes around it.
+	maxScheduleRequest = lambda.MaxAsync + 16<<10
+)
+
+func isEventsPath(path string) bool {
+	return hasPrefix(path, eventsPath) || path == schedulesPath || hasPrefix(path, schedulesPath+"/")
 }
 
-// runEvent runs one asynchronous invocation, again and again while it is throttled.
-func (s *Server) runEvent(ctx context.Context, ref lambda.Ref, in *lambda.Invocation) {
-	wait := firstRetry
-	for n := 0; ; n++ {
-		_, err := s.cfg.Invoker.Invoke(ctx, ref, in)
-		if err == nil {
-			return
-		}
-		code := lambda.CodeOf(err)
-		again := code == lambda.TooManyRequests || code == lambda.ResourceConflict
-		if !again || n == maxRetries || !sleep(ctx, wait) {
-			s.log.WarnContext(ctx, "asynchronous invocation dropped", "id", in.RequestID, "account", ref.Account,
-				"function", ref.Function, "attempts", n+1, "err", err)
-			return
-		}
-		wait = min(2*wait, lastRetry)
-	}
+func hasPrefix(path, prefix string) bool {
+	return len(path) >= len(prefix) && path[:len(prefix)] == prefix
 }
 
-// sleep waits, and reports false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+// serveEvents answers eventsPath and schedulesPath.
+func (s *Server) serveEvents(c *call) error {
+	if err := s.refuseUnsigned(c); err != nil {
+		return err
 	}
+	body, size, err := readBody(c.r, maxScheduleRequest)
+	if err != nil {
+		return err
+	}
+	if size > maxScheduleRequest {
+		return lambda.Errorf(lambda.RequestEntityTooLarge, "Request must be smaller than %d bytes", maxScheduleRequest)
+	}
+	if c.account, err = s.cfg.Authenticate(c.r, body); err != nil {
+		return err
+	}
+	if s.cfg.Events == nil {
+		return lambda.Errorf(lambda.NotImplemented, "This server takes no asynchronous invocations.")
+	}
+	c.body = body
+	if hasPrefix(c.r.URL.Path, eventsPath) {
+		return s.serveEventStatus(c, c.r.URL.Path[len(eventsPath):])
+	}
+	return s.serveSchedules(c)
+}
+
+func (s *Server) serveEventStatus(c *call, name string) error {
+	if c.r.Method != http.MethodGet {
+		return lambda.Errorf(lambda.UnknownOperation, "%s %s does not exist; use GET.", c.r.Method, c.r.URL.Path)
+	}
+	f, err := s.function(c, &name)
+	if err != nil {
+		return err
+	}
+	status, err := s.cfg.Events.Status(c.r.Context(), c.account, f.Latest.Function)
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, status)
+}
+
+func answerJSON(c *call, v any) error {
+	c.w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(c.w).Encode(v)
 }

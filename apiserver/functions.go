@@ -50,18 +50,30 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	if _, taken := s.cfg.Catalog.Function(id); taken { // Create finds out for certain; this spares the upload
 		return nil, lambda.Errorf(lambda.ResourceConflict, "Function already exist: %s", id.Name)
 	}
+	layers, err := s.attach(c, in.Layers)
+	if err != nil {
+		return nil, err
+	}
+	signing, missing := s.signingID(c, in.CodeSigningConfigArn), signingMissing(aws.ToString(in.CodeSigningConfigArn))
+	if in.CodeSigningConfigArn != nil && signing == "" {
+		return nil, missing
+	}
+	if err := s.checkSigned(c, signing); err != nil {
+		return nil, err
+	}
 	v := defaults(id)
 	set := createSettings(in)
 	set.apply(&v)
+	layers.apply(&v)
 	setArchitecture(&v, in.Architectures)
 	if err := s.storeCode(ctx, &v, in.Code.ZipFile); err != nil {
 		return nil, err
 	}
-	f, published, err := s.cfg.Catalog.Create(ctx, v, in.Tags, in.Publish)
+	f, published, err := s.cfg.Catalog.CreateWith(ctx, v, catalog.Extras{Tags: in.Tags, Signing: signing, SigningMissing: missing}, in.Publish)
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.wakeFor(f, published)
 	if published != nil {
 		return s.describe(published, f.ARN()), nil // unqualified, as recorded
 	}
@@ -79,7 +91,6 @@ func checkCreate(in *sdk.CreateFunctionInput) error {
 	}{
 		{in.ImageConfig != nil, "ImageConfig"},
 		{in.CapacityProviderConfig != nil, "CapacityProviderConfig"},
-		{in.CodeSigningConfigArn != nil, "CodeSigningConfigArn"},
 		{in.DurableConfig != nil, "DurableConfig"},
 		{len(in.FileSystemConfigs) > 0, "FileSystemConfigs"},
 		{in.TenancyConfig != nil, "TenancyConfig"},
@@ -114,7 +125,7 @@ func checkCode(r codeRequest) error {
 	case r.kind == types.PackageTypeImage || r.image != nil:
 		return invalid("Container images are not supported by this server yet. Give the code as a zip in ZipFile.")
 	case r.bucket != nil:
-		return invalid("Error occurred while GetObject. This server has no S3: bucket %q cannot be read. Give the code as a zip in ZipFile.", *r.bucket)
+		return noS3(*r.bucket)
 	case r.sourceKM != nil:
 		return invalid("SourceKMSKeyArn is not supported by this server. Give the zip unencrypted.")
 	case len(r.zip) == 0:
@@ -123,6 +134,11 @@ func checkCode(r codeRequest) error {
 		return lambda.Errorf(lambda.RequestEntityTooLarge, "Zipped size must be smaller than %d bytes", lambda.MaxCodeZip)
 	}
 	return nil
+}
+
+// noS3 refuses a zip in a bucket.
+func noS3(bucket string) error {
+	return invalid("Error occurred while GetObject. This server has no S3: bucket %q cannot be read. Give the zip itself in ZipFile.", bucket)
 }
 
 func setArchitecture(v *catalog.Version, list []types.Architecture) {
@@ -135,6 +151,10 @@ func setArchitecture(v *catalog.Version, list []types.Architecture) {
 func (s *Server) storeCode(ctx context.Context, v *catalog.Version, zip []byte) error {
 	info, err := s.cfg.Inspect(zip)
 	if err != nil {
+		return err
+	}
+	v.Unpacked = info.Unpacked
+	if err := checkUnpacked(v); err != nil {
 		return err
 	}
 	digest, size, err := s.cfg.Blobs.Put(ctx, bytes.NewReader(zip))

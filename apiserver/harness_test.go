@@ -39,6 +39,8 @@ type stub struct {
 	catalog *catalog.Catalog
 	invoke  func(ctx context.Context, ref lambda.Ref, in *lambda.Invocation) (*lambda.Outcome, error)
 	prepare func(ctx context.Context, v *lambda.Version) error
+	// eventError refuses events.
+	eventError error
 }
 
 func (s *stub) set(f func(*stub)) {
@@ -78,6 +80,7 @@ type fixture struct {
 	key    lambda.AccessKey
 	client *sdk.Client
 	logs   *lockedBuffer
+	server *apiserver.Server
 	stop   func()
 }
 
@@ -116,6 +119,7 @@ func startOver(t testing.TB, entries *memory.Catalog, blobs *memory.Blobs, s *st
 			who, err := verifier.Verify(r, body)
 			return who.Account, err
 		},
+		Events:         &inbox{s},
 		RuntimeVersion: func(string) lambda.RuntimeVersionID { return "8eef" },
 		Log:            slog.New(slog.NewTextHandler(f.logs, nil)),
 	})
@@ -141,7 +145,7 @@ func startOver(t testing.TB, entries *memory.Catalog, blobs *memory.Blobs, s *st
 		running.Wait()
 	})
 	t.Cleanup(f.stop)
-	f.URL = front.URL
+	f.URL, f.server = front.URL, server
 	f.client = sdk.New(sdk.Options{
 		Region: region, BaseEndpoint: &f.URL, RetryMaxAttempts: 1,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {

@@ -148,8 +148,8 @@ func TestEveryOperationAnswers(t *testing.T) {
 	if n := len(model.Operations()); n != 85 {
 		t.Fatalf("%d operations", n)
 	}
-	_, err = f.client.ListLayers(t.Context(), &sdk.ListLayersInput{})
-	wantCode(t, err, lambda.NotImplemented, "ListLayers is not implemented")
+	_, err = f.client.GetDurableExecution(t.Context(), &sdk.GetDurableExecutionInput{DurableExecutionArn: aws.String("arn:aws:lambda:us-east-1:000000000001:function:f:1/durable-execution/a/b")})
+	wantCode(t, err, lambda.NotImplemented, "GetDurableExecution is not implemented")
 	res, err := http.Get(f.URL + "/2015-03-31/nothing")
 	if err != nil {
 		t.Fatal(err)
@@ -215,33 +215,6 @@ func TestCodeLinksCannotBeForged(t *testing.T) {
 		if err == nil && res.StatusCode == 200 {
 			t.Errorf("%s was served", &u)
 		}
-	}
-}
-
-func TestEventsEndBeforeTheServerStops(t *testing.T) {
-	f := start(t)
-	f.create(t, "f")
-	var done atomic.Int32
-	begun := make(chan struct{}, 10)
-	f.set(func(s *stub) {
-		s.invoke = func(context.Context, lambda.Ref, *lambda.Invocation) (*lambda.Outcome, error) {
-			begun <- struct{}{}
-			time.Sleep(20 * time.Millisecond)
-			done.Add(1)
-			return &lambda.Outcome{}, nil
-		}
-	})
-	for range 10 {
-		if _, err := f.client.Invoke(t.Context(), &sdk.InvokeInput{FunctionName: aws.String("f"), InvocationType: types.InvocationTypeEvent}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 10 {
-		<-begun
-	}
-	f.stop()
-	if n := done.Load(); n != 10 {
-		t.Fatalf("%d of 10 events had ended when the server stopped", n)
 	}
 }
 

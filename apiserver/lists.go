@@ -37,9 +37,13 @@ func readMarker(m *string) (after string, err error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(*m)
 	if err != nil || len(b) == 0 {
-		return "", invalid("The provided marker is not valid. Pass on the NextMarker of the page before.")
+		return "", wrongMarker()
 	}
 	return string(b), nil
+}
+
+func wrongMarker() error {
+	return invalid("The provided marker is not valid. Pass on the NextMarker of the page before.")
 }
 
 func (s *Server) listFunctions(_ context.Context, c *call, in *sdk.ListFunctionsInput) (*sdk.ListFunctionsOutput, error) {
@@ -126,6 +130,6 @@ func (s *Server) publishVersion(ctx context.Context, c *call, in *sdk.PublishVer
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.prepare.wake(catalog.Work{ID: idOf(ref), Number: v.Number})
 	return s.describe(v, v.ARN()), nil
 }

@@ -16,7 +16,7 @@ import (
 	"berth/store"
 )
 
-// Berth's own paths beside the Lambda API. Only accountPath asks for a signature (see serveAccount).
+// Berth's own paths beside the Lambda API. Those of accounts, events and schedules ask for a signature.
 const (
 	ownPrefix  = "/berth/"
 	healthPath = ownPrefix + "health"
@@ -29,6 +29,9 @@ const (
 func (s *Server) serveOwn(c *call) error {
 	if c.r.URL.Path == accountPath {
 		return s.serveAccount(c)
+	}
+	if isEventsPath(c.r.URL.Path) {
+		return s.serveEvents(c)
 	}
 	if c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
 		return lambda.Errorf(lambda.UnknownOperation, "%s %s does not exist; use GET.", c.r.Method, c.r.URL.Path)

@@ -24,11 +24,12 @@ const (
 )
 
 // preparation is the pool that makes versions ready. The work stands in the catalog, so none is forgotten in a crash; the
-// pool looks there when woken and every now and then.
+// pool is told what this server adds, and looks there every now and then.
 type preparation struct {
 	woken chan struct{}
 
 	mu      sync.Mutex
+	told    []catalog.Work // not looked at yet
 	running map[catalog.Work]bool
 	failing map[catalog.Work]time.Time // since when the server itself fails at it
 }
@@ -37,12 +38,26 @@ func newPreparation() preparation {
 	return preparation{woken: make(chan struct{}, 1), running: make(map[catalog.Work]bool), failing: make(map[catalog.Work]time.Time)}
 }
 
-// wake has the pool look for work.
-func (p *preparation) wake() {
+// wake tells the pool of work. Of too much it forgets the rest: that is found in the catalog.
+func (p *preparation) wake(work ...catalog.Work) {
+	p.mu.Lock()
+	if len(p.told) < sweepBatch {
+		p.told = append(p.told, work...)
+	}
+	p.mu.Unlock()
 	select {
 	case p.woken <- struct{}{}:
 	default: // it will look anyway
 	}
+}
+
+// take returns what the pool was told.
+func (p *preparation) take() []catalog.Work {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	work := p.told
+	p.told = nil
+	return work
 }
 
 // claim marks work as running; false if it is already.
@@ -88,8 +103,9 @@ func (s *Server) runPreparations(ctx context.Context) {
 	slots := make(chan struct{}, maxPreparations)
 	ticker := time.NewTicker(sweepPause)
 	defer ticker.Stop()
+	work := s.cfg.Catalog.Pending(sweepBatch)
 	for {
-		for _, w := range s.cfg.Catalog.Pending(sweepBatch) {
+		for _, w := range work {
 			if !s.prepare.claim(w) {
 				continue
 			}
@@ -106,7 +122,9 @@ func (s *Server) runPreparations(ctx context.Context) {
 		}
 		select {
 		case <-s.prepare.woken:
+			work = s.prepare.take()
 		case <-ticker.C:
+			work = s.cfg.Catalog.Pending(sweepBatch)
 		case <-ctx.Done():
 			return
 		}
@@ -124,7 +142,7 @@ func (s *Server) work(ctx context.Context, w catalog.Work) {
 	}
 	s.prepare.release(w)
 	if again {
-		s.prepare.wake()
+		s.prepare.wake(w)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "background work failed; it will be tried again", "account", w.Account, "function", w.Name,
@@ -187,4 +205,13 @@ func reasonCode(c lambda.Code) types.StateReasonCode {
 		return types.StateReasonCodeInvalidConfiguration
 	}
 	return types.StateReasonCodeInternalError
+}
+
+// wakeFor has a function's $LATEST prepared, and the version that was published of it, if any.
+func (s *Server) wakeFor(f *catalog.Function, published *catalog.Version) {
+	work := []catalog.Work{{ID: f.ID(), Number: lambda.Latest}}
+	if published != nil {
+		work = append(work, catalog.Work{ID: f.ID(), Number: published.Number})
+	}
+	s.prepare.wake(work...)
 }

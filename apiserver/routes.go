@@ -46,9 +46,53 @@ func (s *Server) handlers() map[string]handler {
 		"ListProvisionedConcurrencyConfigs":  op(s.listProvisionedConcurrency),
 		"DeleteProvisionedConcurrencyConfig": op(s.deleteProvisionedConcurrency),
 
-		"GetFunctionCodeSigningConfig": op(s.getFunctionCodeSigningConfig),
-		"GetRuntimeManagementConfig":   op(s.getRuntimeManagementConfig),
-		"GetFunctionRecursionConfig":   op(s.getFunctionRecursionConfig),
+		"GetRuntimeManagementConfig": op(s.getRuntimeManagementConfig),
+
+		"PutFunctionEventInvokeConfig":    op(s.putEventConfig),
+		"UpdateFunctionEventInvokeConfig": op(s.updateEventConfig),
+		"GetFunctionEventInvokeConfig":    op(s.getEventConfig),
+		"ListFunctionEventInvokeConfigs":  op(s.listEventConfigs),
+		"DeleteFunctionEventInvokeConfig": op(s.deleteEventConfig),
+
+		"InvokeAsync":                s.serveInvokeAsync,
+		"GetFunctionRecursionConfig": op(s.getFunctionRecursionConfig),
+		"PutFunctionRecursionConfig": op(s.putFunctionRecursionConfig),
+
+		"PublishLayerVersion":  op(s.publishLayerVersion),
+		"ListLayers":           op(s.listLayers),
+		"ListLayerVersions":    op(s.listLayerVersions),
+		"GetLayerVersion":      op(s.getLayerVersion),
+		"GetLayerVersionByArn": op(s.getLayerVersionByArn),
+		"DeleteLayerVersion":   op(s.deleteLayerVersion),
+
+		"AddLayerVersionPermission":    op(s.addLayerVersionPermission),
+		"GetLayerVersionPolicy":        op(s.getLayerVersionPolicy),
+		"RemoveLayerVersionPermission": op(s.removeLayerVersionPermission),
+
+		"CreateEventSourceMapping": op(s.createMapping),
+		"GetEventSourceMapping":    op(s.getMapping),
+		"ListEventSourceMappings":  op(s.listMappings),
+		"UpdateEventSourceMapping": op(s.updateMapping),
+		"DeleteEventSourceMapping": op(s.deleteMapping),
+
+		"CreateCodeSigningConfig":          op(s.createCodeSigning),
+		"GetCodeSigningConfig":             op(s.getCodeSigning),
+		"ListCodeSigningConfigs":           op(s.listCodeSignings),
+		"UpdateCodeSigningConfig":          op(s.updateCodeSigning),
+		"DeleteCodeSigningConfig":          op(s.deleteCodeSigning),
+		"ListFunctionsByCodeSigningConfig": op(s.listFunctionsByCodeSigning),
+		"GetFunctionCodeSigningConfig":     op(s.getFunctionCodeSigning),
+		"PutFunctionCodeSigningConfig":     op(s.putFunctionCodeSigning),
+		"DeleteFunctionCodeSigningConfig":  op(s.deleteFunctionCodeSigning),
+
+		"CreateCapacityProvider":                 op(s.createCapacityProvider),
+		"GetCapacityProvider":                    op(s.getCapacityProvider),
+		"ListCapacityProviders":                  op(s.listCapacityProviders),
+		"UpdateCapacityProvider":                 op(s.updateCapacityProvider),
+		"DeleteCapacityProvider":                 op(s.deleteCapacityProvider),
+		"ListFunctionVersionsByCapacityProvider": op(s.listCapacityProviderVersions),
+		"GetFunctionScalingConfig":               op(s.getFunctionScaling),
+		"PutFunctionScalingConfig":               op(s.putFunctionScaling),
 	}
 }
 

@@ -58,6 +58,8 @@ type Config struct {
 	RuntimeVersion func(runtime string) lambda.RuntimeVersionID
 	// Provisioned reports what there is of a provisioned concurrency. Optional: without it nothing is ever provisioned.
 	Provisioned func(catalog.Provision) ProvisionState
+	// Events takes asynchronous invocations. Optional: without it they are refused, and there are no schedules.
+	Events Events
 	// LinkKey signs the links under which code is downloaded; servers that share it honour each other's. Optional: random.
 	LinkKey []byte
 	Log     *slog.Logger // optional: slog.Default
@@ -70,7 +72,6 @@ type Server struct {
 	model   *apimodel.Model
 	routes  map[*apimodel.Operation]handler
 	invoke  *apimodel.Operation
-	events  events
 	prepare preparation
 	large   chan struct{} // places for requests with large bodies
 }
@@ -91,7 +92,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.LinkKey = make([]byte, 32)
 		rand.Read(cfg.LinkKey) // never fails: it ends the process instead
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, model: model, events: newEvents(), prepare: newPreparation(), large: make(chan struct{}, maxLarge)}
+	s := &Server{cfg: cfg, log: cfg.Log, model: model, prepare: newPreparation(), large: make(chan struct{}, maxLarge)}
 	if s.routes, err = s.routeTable(); err != nil {
 		return nil, err
 	}
@@ -99,11 +100,9 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run prepares what is pending until ctx ends. Then it takes no more events, gives those accepted drainLimit to end, and
-// returns when nothing of the server runs any more. Start it when the catalog is Ready.
+// Run prepares what is pending until ctx ends, and returns when nothing of the server runs any more. Start it when the catalog is Ready.
 func (s *Server) Run(ctx context.Context) error {
 	s.runPreparations(ctx)
-	s.events.drain()
 	return nil
 }
 

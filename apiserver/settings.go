@@ -35,7 +35,7 @@ type settings struct {
 	ephemeral   *types.EphemeralStorage
 	handler     *string
 	kmsKey      *string
-	layers      []string
+	layers      []string // see Server.attach
 	logging     *types.LoggingConfig
 	memory      *int32
 	role        *string
@@ -77,9 +77,8 @@ func (s *settings) check() error {
 		return tooLarge("memorySize", *s.memory, maxMemoryMB)
 	case s.timeout != nil && *s.timeout > maxTimeout:
 		return tooLarge("timeout", *s.timeout, maxTimeout)
-	case len(s.layers) > 0:
-		// Without layers in the catalog none exists. Text recorded.
-		return invalid("Layer version %s does not exist.", s.layers[0])
+	case checkDeadLetter(s.dead) != nil:
+		return checkDeadLetter(s.dead)
 	}
 	if s.runtime != "" && !slices.Contains(runtimes, s.runtime) { // the model knows it: it is one of the past
 		return invalid("The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. "+

@@ -25,6 +25,9 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *sdk.Update
 	if in.PublishTo != "" {
 		return nil, invalid("PublishTo is not supported by this server yet. Leave it out.")
 	}
+	if err := s.checkSigned(c, f.Signing); err != nil {
+		return nil, err
+	}
 	var uploaded catalog.Version
 	if in.DryRun {
 		return s.dryUpdate(f, in)
@@ -33,14 +36,14 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *sdk.Update
 		return nil, err
 	}
 	f, published, err := s.cfg.Catalog.Update(ctx, f.ID(), aws.ToString(in.RevisionId), in.Publish, func(v *catalog.Version) error {
-		v.Code, v.CodeSHA256, v.CodeSize = uploaded.Code, uploaded.CodeSHA256, uploaded.CodeSize
+		v.Code, v.CodeSHA256, v.CodeSize, v.Unpacked = uploaded.Code, uploaded.CodeSHA256, uploaded.CodeSize, uploaded.Unpacked
 		setArchitecture(v, in.Architectures)
-		return nil
+		return checkUnpacked(v)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.wakeFor(f, published)
 	if published != nil {
 		return s.describe(published, published.ARN()), nil
 	}
@@ -85,13 +88,18 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *s
 	if err := settings.check(); err != nil {
 		return nil, err
 	}
+	layers, err := s.attach(c, in.Layers)
+	if err != nil {
+		return nil, err
+	}
 	f, _, err = s.cfg.Catalog.Update(ctx, f.ID(), aws.ToString(in.RevisionId), false, func(v *catalog.Version) error {
 		settings.apply(v)
-		return nil
+		layers.apply(v)
+		return checkUnpacked(v)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.prepare.wake()
+	s.wakeFor(f, nil)
 	return s.describe(&f.Latest, f.ARN()), nil
 }

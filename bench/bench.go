@@ -169,12 +169,24 @@ func waitReady(ctx context.Context, c *client.Client, name string) error {
 
 // signedInvoke returns the bytes of a signed Invoke request. They are good for five minutes.
 func signedInvoke(ctx context.Context, t *target, function, payload string) ([]byte, error) {
+	return signed(ctx, t, function, payload, "RequestResponse")
+}
+
+// signedEvent is signedInvoke for an asynchronous invocation.
+func signedEvent(ctx context.Context, t *target, function string) ([]byte, error) {
+	return signed(ctx, t, function, "{}", "Event")
+}
+
+func signed(ctx context.Context, t *target, function, payload, kind string) ([]byte, error) {
 	url := t.server.URL + "/2015-03-31/functions/" + function + "/invocations"
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader([]byte(payload)))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "berth-bench")
+	if kind != "RequestResponse" {
+		req.Header.Set("X-Amz-Invocation-Type", kind)
+	}
 	sum := sha256.Sum256([]byte(payload))
 	creds := aws.Credentials{AccessKeyID: t.Server().AccessKeyID, SecretAccessKey: t.Server().SecretAccessKey}
 	err = v4.NewSigner().SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), "lambda", t.Server().Region, time.Now())

@@ -114,13 +114,13 @@ func (c *connection) timed(request []byte, into *sample) error {
 }
 
 var (
-	okStatus      = []byte("HTTP/1.1 200 ")
+	okStatus      = []byte("HTTP/1.1 20") // 202 for events
 	contentLength = []byte("content-length:")
 	chunked       = []byte("transfer-encoding:")
 	functionError = []byte("x-amz-function-error:")
 )
 
-// roundTrip sends a request and reads its answer, which must be a 200 without a function error.
+// roundTrip sends a request and reads its answer, which must be a 200 or 202 without a function error.
 func (c *connection) roundTrip(request []byte) error {
 	if err := c.SetDeadline(time.Now().Add(answerWithin)); err != nil {
 		return err
@@ -177,7 +177,7 @@ func discardChunks(r *bufio.Reader) error {
 	}
 }
 
-// refused tells of an answer that is not a 200, with the start of what it says.
+// refused tells of an answer that is neither, with the start of what it says.
 func (c *connection) refused(status string) error {
 	text := make([]byte, 1024)
 	n, _ := c.reader.Read(text)

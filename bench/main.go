@@ -58,7 +58,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 3, "slices of floor and of target for each figure")
 	flags.IntVar(&o.colds, "colds", 60, "cold starts of each language")
 	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
-	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, memory, sandbox, catalog (default: all)")
+	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, events, memory, sandbox, catalog (default: all)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -85,6 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}{
 		{"warm", b.withServer(b.warm)},
 		{"cold", b.withServer(b.cold)},
+		{"events", b.withServer(b.events)},
 		{"memory", b.withServer(b.memory)},
 		{"sandbox", b.sandboxes},
 		{"catalog", b.catalog},

@@ -122,6 +122,7 @@ func (c *Catalog) DeleteAlias(ctx context.Context, id ID, name string) error {
 		}
 		ch.stage(store.Delete(id.alias(name), store.Any))
 		ch.stage(store.Delete(id.policy(name), store.Any))
+		ch.stage(store.Delete(id.eventConfig(name), store.Any))
 		return nil
 	})
 	return err

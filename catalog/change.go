@@ -28,11 +28,6 @@ func (ch *change) put(key store.Key, record any) error {
 	return nil
 }
 
-// prepareLater stages the marker that makes a version's preparation survive a crash.
-func (ch *change) prepareLater(number string) {
-	ch.stage(store.Put(ch.id.pending(number), []byte("{}")))
-}
-
 // errUnchanged ends a change without a write and without an error.
 var errUnchanged = errors.New("nothing to change")
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,19 +29,31 @@ func (c *Catalog) Function(id ID) (*Function, bool) {
 	return f, true
 }
 
-// Create makes a function from the code and configuration in v, and with publish its version 1 too. Both are Pending
-// until Finish. It returns the head and, if there is one, version 1. Error: ResourceConflict when the name is taken.
+// Extras are what a function has besides its versions.
+type Extras struct {
+	Tags           map[string]string
+	Signing        string // ID of a code signing configuration, "" for none
+	SigningMissing error  // for a Signing that does not exist
+}
+
+// Create is CreateWith for a function that has tags at most.
 func (c *Catalog) Create(ctx context.Context, v Version, tags map[string]string, publish bool) (*Function, *Version, error) {
+	return c.CreateWith(ctx, v, Extras{Tags: tags}, publish)
+}
+
+// CreateWith makes a function from the code and configuration in v, and with publish its version 1 too. Both are Pending
+// until Finish. It returns the head and, if there is one, version 1. Errors: ResourceConflict when the name is taken,
+// extras.SigningMissing.
+func (c *Catalog) CreateWith(ctx context.Context, v Version, extras Extras, publish bool) (*Function, *Version, error) {
 	v.Region, v.Number = c.region, lambda.Latest
 	v.Modified = time.Now()
 	v.setPending()
-	f := &Function{CodeBytes: v.CodeSize, Latest: v, NextVersion: 1, Tags: tags, arn: v.FunctionARN()}
-	ch := &change{Function: f, id: f.ID()}
-	ch.prepareLater(lambda.Latest)
+	f := &Function{CodeBytes: v.CodeSize, Latest: v, NextVersion: 1, Tags: extras.Tags, Signing: extras.Signing, arn: v.FunctionARN()}
 	var published *Version
+	versions := &change{Function: f, id: f.ID()}
 	if publish {
 		var err error
-		if published, err = ch.publish(nil); err != nil {
+		if published, err = versions.publish(nil); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -48,12 +61,17 @@ func (c *Catalog) Create(ctx context.Context, v Version, tags map[string]string,
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
-	defer cancel()
-	err = c.apply(ctx, append(ch.ops, store.Create(ch.id.head(), raw)))
-	if errors.Is(err, store.ErrConflict) {
-		return nil, nil, lambda.Errorf(lambda.ResourceConflict, "Function already exist: %s", v.Function)
-	}
+	head := versions.id.head()
+	err = c.retry(ctx, func(ctx context.Context) error {
+		if _, _, taken := c.mirror.Get(head); taken {
+			return lambda.Errorf(lambda.ResourceConflict, "Function already exist: %s", v.Function)
+		}
+		ch := &change{Function: f, id: versions.id, ops: slices.Clone(versions.ops)}
+		if err := c.useSigning(ch, extras.Signing, extras.SigningMissing); err != nil {
+			return err
+		}
+		return c.apply(ctx, append(ch.ops, store.Create(head, raw)))
+	}, head)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,7 +107,6 @@ func (c *Catalog) Update(ctx context.Context, id ID, revisionID string, publish 
 		ch.CodeBytes += latest.CodeSize
 		latest.ConfigID, latest.RevisionID, latest.Modified = uuid.NewString(), uuid.NewString(), time.Now()
 		latest.Update, latest.UpdateReason, latest.UpdateCode = InProgress, creatingReason, creatingCode
-		ch.prepareLater(lambda.Latest)
 		if !publish {
 			return nil
 		}
@@ -232,7 +249,7 @@ func deletions(keys []store.Key) []store.Op {
 // children returns the keys of all that belongs to a function, its removal marker last.
 func (c *Catalog) children(id ID) []store.Key {
 	var keys []store.Key
-	for _, prefix := range []string{id.versions(), id.aliases(), id.policies(), id.provisions(), id.pendings()} {
+	for _, prefix := range []string{id.versions(), id.aliases(), id.policies(), id.provisions(), id.eventConfigs(), id.pendings()} {
 		keys = append(keys, c.keys(prefix)...)
 	}
 	return keys
@@ -241,14 +258,18 @@ func (c *Catalog) children(id ID) []store.Key {
 // Usage sums up what an account uses.
 type Usage struct {
 	Functions int
-	CodeBytes int64 // of all versions
+	CodeBytes int64 // of all versions, and of all versions of layers
 }
 
-// Usage counts an account's functions and the bytes of their code.
+// Usage counts an account's functions and the bytes of code of functions and layers.
 func (c *Catalog) Usage(a lambda.AccountID) Usage {
 	var u Usage
 	c.each(functionPrefix+string(a)+"/", "", func(_ store.Key, r *record) bool {
 		u.Functions++
+		u.CodeBytes += r.codeBytes
+		return true
+	})
+	c.each(layerVersionPrefix+string(a)+"/", "", func(_ store.Key, r *record) bool {
 		u.CodeBytes += r.codeBytes
 		return true
 	})

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"fmt"
 	"strings"
 
 	"berth/lambda"
@@ -17,7 +16,15 @@ import (
 //	api/alias/ACCOUNT/NAME/ALIAS      an alias
 //	api/policy/ACCOUNT/NAME/QUALIFIER a resource policy; "=" stands for the unqualified function (no alias has that name)
 //	api/provisioned/ACCOUNT/NAME/QUALIFIER provisioned concurrency of a version or alias
-//	api/pending/ACCOUNT/NAME/WHAT     work that outlives a crash: a version number or "=" ($LATEST) to prepare, "=delete"
+//	api/event/ACCOUNT/NAME/QUALIFIER  what happens to events of a version or alias; "-=" stands for $LATEST, and sorts first
+//	api/schedule/ACCOUNT/SCHEDULE     a schedule
+//	api/layer/ACCOUNT/NAME            a layer's head: the lock of its versions
+//	api/layerversion/ACCOUNT/NAME/NUMBER   a layer's version, number with leading zeros
+//	api/layerpolicy/ACCOUNT/NAME/NUMBER    its resource policy
+//	api/signing/ACCOUNT/ID            a code signing configuration
+//	api/mapping/ACCOUNT/UUID          an event source mapping
+//	api/mappinglock/ACCOUNT           the lock of an account's mappings
+//	api/pending/ACCOUNT/NAME/=delete  a deletion that takes several batches has begun
 const (
 	root = "api/"
 
@@ -29,9 +36,19 @@ const (
 	policyPrefix   = root + "policy/"
 	pendingPrefix  = root + "pending/"
 
-	provisionedPrefix = root + "provisioned/"
+	provisionedPrefix  = root + "provisioned/"
+	layerPrefix        = root + "layer/"
+	layerVersionPrefix = root + "layerversion/"
+	layerPolicyPrefix  = root + "layerpolicy/"
+	signingPrefix      = root + "signing/"
+	mappingPrefix      = root + "mapping/"
+	mappingLockPrefix  = root + "mappinglock/"
 
-	unqualified    = "="       // last segment for $LATEST and the function itself
+	eventPrefix    = root + "event/"
+	schedulePrefix = root + "schedule/"
+
+	latestFirst    = "-="      // last segment for $LATEST where it comes before versions and aliases
+	unqualified    = "="       // last segment for the function itself
 	pendingRemoval = "=delete" // last segment of a deletion that takes several batches
 )
 
@@ -48,13 +65,16 @@ func (id ID) versions() string            { return id.under(versionPrefix) }
 func (id ID) aliases() string             { return id.under(aliasPrefix) }
 func (id ID) policies() string            { return id.under(policyPrefix) }
 func (id ID) provisions() string          { return id.under(provisionedPrefix) }
+func (id ID) eventConfigs() string        { return id.under(eventPrefix) }
 func (id ID) pendings() string            { return id.under(pendingPrefix) }
 
 // version returns the key of a published version. Numbers of more than ten digits do not exist.
-func (id ID) version(number string) store.Key {
-	zeros := "0000000000"
-	zeros = zeros[min(len(number), len(zeros)):]
-	return store.Key(versionPrefix + string(id.Account) + "/" + id.Name + "/" + zeros + number)
+func (id ID) version(number string) store.Key { return store.Key(id.versions() + sortable(number)) }
+
+// sortable writes a number with leading zeros.
+func sortable(number string) string {
+	const zeros = "0000000000"
+	return zeros[min(len(number), len(zeros)):] + number
 }
 
 func (id ID) policy(qualifier string) store.Key {
@@ -64,33 +84,27 @@ func (id ID) policy(qualifier string) store.Key {
 	return store.Key(id.policies() + qualifier)
 }
 
-func (id ID) provision(qualifier string) store.Key { return store.Key(id.provisions() + qualifier) }
-
-func (id ID) pending(number string) store.Key {
-	if number == lambda.Latest {
-		number = unqualified
+// eventConfig returns the key of an event configuration; "" is $LATEST.
+func (id ID) eventConfig(qualifier string) store.Key {
+	if qualifier == "" || qualifier == lambda.Latest {
+		qualifier = latestFirst
 	}
-	return store.Key(id.pendings() + number)
+	return store.Key(id.eventConfigs() + qualifier)
 }
 
-// Work is one pending entry: a version to prepare, or a function to remove.
+func (id ID) provision(qualifier string) store.Key { return store.Key(id.provisions() + qualifier) }
+
+// Work is what waits to be done: a version to prepare, or a function to remove.
 type Work struct {
 	ID
 	Number string // Latest or a version number; "" for a removal
 }
 
-// parsePending is the inverse of ID.pending.
-func parsePending(k store.Key) (Work, error) {
+// parsePending reads the key of a removal.
+func parsePending(k store.Key) (Work, bool) {
 	parts := strings.Split(strings.TrimPrefix(string(k), pendingPrefix), "/")
-	if len(parts) != 3 {
-		return Work{}, fmt.Errorf("catalog: pending key %q: want ACCOUNT/NAME/WHAT", k)
+	if len(parts) != 3 || parts[2] != pendingRemoval {
+		return Work{}, false
 	}
-	w := Work{ID: ID{lambda.AccountID(parts[0]), parts[1]}, Number: parts[2]}
-	switch parts[2] {
-	case unqualified:
-		w.Number = lambda.Latest
-	case pendingRemoval:
-		w.Number = ""
-	}
-	return w, nil
+	return Work{ID: ID{lambda.AccountID(parts[0]), parts[1]}}, true
 }

@@ -124,14 +124,46 @@ func (c *Catalog) unlessLast(prefix, after string) string {
 	return last
 }
 
-// Pending returns the work that waits: versions to prepare and removals to end, at most n.
+// Pending returns the work that waits: versions to prepare and removals to end, at most n. That a version waits stands in its
+// own record, so that a new function is one write, and no preparation is forgotten in a crash. It visits the records of all
+// functions and versions, and decodes those that wait.
 func (c *Catalog) Pending(n int) []Work {
 	var list []Work
+	for _, prefix := range []string{functionPrefix, versionPrefix} {
+		var waiting []*record
+		c.each(prefix, "", func(_ store.Key, r *record) bool {
+			if r.pending {
+				waiting = append(waiting, r)
+			}
+			return len(list)+len(waiting) < n
+		})
+		for _, r := range waiting {
+			if w, ok := r.work(); ok {
+				list = append(list, w)
+			}
+		}
+	}
 	c.each(pendingPrefix, "", func(k store.Key, _ *record) bool {
-		if w, err := parsePending(k); err == nil {
+		if w, ok := parsePending(k); ok {
 			list = append(list, w)
 		}
 		return len(list) < n
 	})
 	return list
+}
+
+// work returns the preparation that a function's or version's record waits for; false if it waits for none.
+func (r *record) work() (Work, bool) {
+	value, err := r.load()
+	if err != nil {
+		return Work{}, false
+	}
+	switch v := value.(type) {
+	case *Function:
+		waits := v.Latest.State == lambda.Pending || v.Latest.Update == InProgress
+		return Work{v.ID(), lambda.Latest}, waits && !v.Deleting
+	case *Version:
+		return Work{ID{v.Account, v.Function}, v.Number}, v.State == lambda.Pending
+	}
+	return Work{}, false
 }

@@ -54,15 +54,9 @@ func (c *Catalog) AddStatement(ctx context.Context, id ID, qualifier, revisionID
 		if !slices.Contains(accepted, revisionID) {
 			return wrongPolicyRevision()
 		}
-		if next.index(s.SID) >= 0 {
-			return lambda.Errorf(lambda.ResourceConflict,
-				"The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", s.SID)
-		}
-		next.Statements = append(next.Statements, s)
 		next.RevisionID = uuid.NewString()
-		if size := len(next.Text()); size > maxPolicy {
-			return lambda.Errorf(lambda.PolicyLengthExceeded,
-				"The final policy size (%d) is bigger than the limit (%d).", size, maxPolicy)
+		if err := next.add(s); err != nil {
+			return err
 		}
 		return ch.put(id.policy(qualifier), &next)
 	})
@@ -95,6 +89,19 @@ func (c *Catalog) RemoveStatement(ctx context.Context, id ID, qualifier, revisio
 		return ch.put(id.policy(qualifier), &next)
 	})
 	return err
+}
+
+// add appends a statement. Errors: ResourceConflict for a statement id in use, PolicyLengthExceeded.
+func (p *Policy) add(s Statement) error {
+	if p.index(s.SID) >= 0 {
+		return lambda.Errorf(lambda.ResourceConflict,
+			"The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", s.SID)
+	}
+	p.Statements = append(p.Statements, s)
+	if size := len(p.Text()); size > maxPolicy {
+		return lambda.Errorf(lambda.PolicyLengthExceeded, "The final policy size (%d) is bigger than the limit (%d).", size, maxPolicy)
+	}
+	return nil
 }
 
 func (p *Policy) index(sid string) int {

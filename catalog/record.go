@@ -15,16 +15,17 @@ import (
 // them all.
 type record struct {
 	codeBytes int64 // of a function, known without decoding
+	pending   bool  // of a function or version: its text looks like one that waits for its preparation
 
 	once  sync.Once
 	key   store.Key
 	raw   []byte
-	value any // *Function, *Version, *Alias, *Policy, *Provisioned, *Account or *lambda.AccessKey
+	value any // what decode makes of the key and the text
 	err   error
 }
 
 func newRecord(e store.Entry) (*record, error) {
-	return &record{key: e.Key, raw: e.Value, codeBytes: leadingCodeBytes(e.Value)}, nil
+	return &record{key: e.Key, raw: e.Value, codeBytes: leadingCodeBytes(e.Value), pending: looksPending(e.Value)}, nil
 }
 
 // leadingCodeBytes reads N from a text that begins with {"codeBytes":N, and gives 0 for any other.
@@ -41,6 +42,12 @@ func leadingCodeBytes(raw []byte) int64 {
 		n = n*10 + int64(c-'0')
 	}
 	return n
+}
+
+// looksPending reports whether a record may be that of a version that waits to be made ready. A function's own variables can
+// look like that too; a state never looks otherwise.
+func looksPending(raw []byte) bool {
+	return bytes.Contains(raw, []byte(`"State":"Pending"`)) || bytes.Contains(raw, []byte(`"Update":"InProgress"`))
 }
 
 // load decodes the record once and returns its value.
@@ -67,8 +74,22 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(Policy)
 	case strings.HasPrefix(k, provisionedPrefix):
 		v = new(Provisioned)
+	case strings.HasPrefix(k, eventPrefix):
+		v = new(EventConfig)
+	case strings.HasPrefix(k, schedulePrefix):
+		v = new(Schedule)
 	case strings.HasPrefix(k, accountPrefix):
 		v = new(Account)
+	case strings.HasPrefix(k, layerPrefix):
+		v = new(layerHead)
+	case strings.HasPrefix(k, layerVersionPrefix):
+		v = new(LayerVersion)
+	case strings.HasPrefix(k, layerPolicyPrefix):
+		v = new(Policy)
+	case strings.HasPrefix(k, signingPrefix):
+		v = new(CodeSigning)
+	case strings.HasPrefix(k, mappingPrefix):
+		v = new(Mapping)
 	case strings.HasPrefix(k, keyPrefix):
 		return decodeKey(k, raw)
 	default:

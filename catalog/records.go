@@ -24,6 +24,8 @@ type Function struct {
 	Tags        map[string]string `json:"tags,omitempty"`
 	Reserved    *int              `json:"reserved,omitempty"`    // reserved concurrency
 	Provisioned int               `json:"provisioned,omitempty"` // sum of the provisioned concurrency of versions and aliases
+	Recursive   bool              `json:"recursive,omitempty"`   // may call itself without end
+	Signing     string            `json:"signing,omitempty"`     // ID of the code signing configuration
 	Deleting    bool              `json:"deleting,omitempty"`    // a removal in several batches has begun: reads as absent
 
 	arn string // unqualified; set on decoding
@@ -80,9 +82,19 @@ type Version struct {
 	KMSKey          string       `json:",omitempty"`
 	DeadLetter      *string      `json:",omitempty"` // ARN
 	VPC             *VPC         `json:",omitempty"`
+	Unpacked        int64        `json:",omitempty"` // bytes of the zip's files
+	// Attached are the layers that Layers holds the zips of, in the same order.
+	Attached []AttachedLayer `json:",omitempty"`
 
 	// Source is the fingerprint of the $LATEST version that a published version was made from.
 	Source string `json:",omitempty"`
+}
+
+// AttachedLayer is a layer as a version that uses it shows it. The layer itself may have been deleted since.
+type AttachedLayer struct {
+	ARN      string
+	Size     int64 // bytes of the zip
+	Unpacked int64 // bytes of its files
 }
 
 // VPC keeps a VpcConfig. Berth has no VPCs: it is kept and shown only.

@@ -47,8 +47,6 @@ func (ch *change) publish(last *Version) (*Version, error) {
 	v.setPending()
 	if ch.Latest.State == lambda.Active && ch.Serving == nil {
 		v.setReady()
-	} else {
-		ch.prepareLater(v.Number)
 	}
 	ch.NextVersion++
 	ch.CodeBytes += v.CodeSize
@@ -117,7 +115,7 @@ func (c *Catalog) DeleteVersion(ctx context.Context, id ID, number string) error
 		ch.CodeBytes -= v.CodeSize
 		ch.stage(store.Delete(id.version(number), store.Any))
 		ch.stage(store.Delete(id.policy(number), store.Any))
-		ch.stage(store.Delete(id.pending(number), store.Any))
+		ch.stage(store.Delete(id.eventConfig(number), store.Any))
 		return nil
 	})
 	return err
@@ -157,7 +155,6 @@ func (c *Catalog) Finish(ctx context.Context, w Work, configID string, failure *
 		}
 		next := *v
 		next.finish(failure)
-		ch.stage(store.Delete(w.pending(w.Number), store.Any))
 		return ch.put(w.version(w.Number), &next)
 	})
 	return err
@@ -168,7 +165,6 @@ func (ch *change) finishLatest(configID string, failure *Failure) error {
 	if latest.ConfigID != configID || latest.Update != InProgress && latest.State != lambda.Pending {
 		return errUnchanged
 	}
-	ch.stage(store.Delete(ch.id.pending(lambda.Latest), store.Any))
 	if failure != nil && ch.Serving != nil { // the version before goes on serving
 		latest.Update, latest.UpdateReason, latest.UpdateCode = Failed, failure.Reason, failure.Code
 		latest.RevisionID = uuid.NewString()

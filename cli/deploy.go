@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ type deployFlags struct {
 	name, runtime, handler string
 	memory                 int32 // MB; 0 leaves it to the server
 	timeout                string
-	env                    []string
+	env, layers            []string
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -53,6 +54,7 @@ the code and the settings that are named; --env replaces all of the function's v
 	f.Int32Var(&flags.memory, "memory", 0, "memory in MB, 128–10240 (default: as it is, 128 when new)")
 	f.StringVar(&flags.timeout, "timeout", "", "time limit of a call, 1s–15m (default: as it is, 3s when new)")
 	f.StringArrayVarP(&flags.env, "env", "e", nil, "environment variable KEY=VALUE; may be given many times")
+	f.StringArrayVar(&flags.layers, "layer", nil, "layer NAME, NAME:VERSION or ARN; may be given many times, replaces all")
 	return cmd
 }
 
@@ -61,6 +63,7 @@ type settings struct {
 	runtime, handler string
 	memory, timeout  *int32
 	env              *types.Environment
+	layers           []string // ARNs; nil leaves them
 }
 
 func (a *app) deploy(ctx context.Context, c *client.Client, source string, flags deployFlags) error {
@@ -73,6 +76,9 @@ func (a *app) deploy(ctx context.Context, c *client.Client, source string, flags
 		if name, err = functionName(source); err != nil {
 			return err
 		}
+	}
+	if set.layers, err = layerARNs(ctx, c, flags.layers); err != nil {
+		return err
 	}
 	started := time.Now()
 	a.err.Progress("packing %s …", source)
@@ -140,6 +146,7 @@ func (a *app) create(ctx context.Context, c *client.Client, name string, zipped 
 		FunctionName: &name, Runtime: types.Runtime(set.runtime), Handler: &set.handler,
 		Role: aws.String("arn:aws:iam::" + orElse(string(c.Server().Account), "000000000000") + ":role/berth"),
 		Code: &types.FunctionCode{ZipFile: zipped}, MemorySize: set.memory, Timeout: set.timeout, Environment: set.env,
+		Layers: set.layers,
 	}
 	if runtime.GOARCH == "arm64" {
 		in.Architectures = []types.Architecture{types.ArchitectureArm64}
@@ -163,7 +170,7 @@ func (a *app) update(ctx context.Context, c *client.Client, now configuration, z
 		a.err.Progress("updating the settings of %s …", name)
 		_, err := c.Lambda.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
 			FunctionName: &name, Runtime: types.Runtime(set.runtime), Handler: &set.handler,
-			MemorySize: set.memory, Timeout: set.timeout, Environment: set.env,
+			MemorySize: set.memory, Timeout: set.timeout, Environment: set.env, Layers: set.layers,
 		})
 		if err != nil {
 			return now, err
@@ -192,7 +199,8 @@ func differs(now configuration, set settings) bool {
 	return string(now.Runtime) != set.runtime || aws.ToString(now.Handler) != set.handler ||
 		set.memory != nil && aws.ToInt32(set.memory) != aws.ToInt32(now.MemorySize) ||
 		set.timeout != nil && aws.ToInt32(set.timeout) != aws.ToInt32(now.Timeout) ||
-		set.env != nil && !maps.Equal(set.env.Variables, env)
+		set.env != nil && !maps.Equal(set.env.Variables, env) ||
+		set.layers != nil && !slices.EqualFunc(now.Layers, set.layers, func(l types.Layer, arn string) bool { return aws.ToString(l.Arn) == arn })
 }
 
 func (a *app) printDeployed(now configuration, created bool, bytes int, took time.Duration) error {

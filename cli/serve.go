@@ -35,12 +35,16 @@ func (a *app) serveCommand() *cobra.Command {
 It prints "berth ready on URL" when it takes calls. Its first start makes an account and an access key; they are kept
 in the data directory, where only its owner can read them, and "berth env" prints them for AWS clients.
 
+Asynchronous calls may tell queues, topics and buckets how they ended: --aws-endpoint says where such a service is. The
+requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of this process, or not at all without them.
+
 Several processes, on one machine or many, make one server when each runs some of the roles:
 
   frontend   the public API; any number of them
   manager    decides which environment runs a call, and holds the limits
   worker     runs functions (as root); their logs stay on its disk
   engine     keeps what all share; the others find it by --engine
+  control    runs asynchronous calls and schedules; any number of them
 
 Each process has a data directory of its own. The process with the engine makes a secret, DIR/cluster-token: copy it to
 the others (mode 0600). They find one another through the engine. An existing NATS server with JetStream can take the
@@ -54,7 +58,7 @@ when they are on different machines.`,
   T="--engine nats://127.0.0.1:4222 --cluster-token-file /var/lib/berth/engine/cluster-token"
   berth serve --role manager  $T --data /var/lib/berth/manager
   berth serve --role worker   $T --data /var/lib/berth/worker
-  berth serve --role frontend $T --data /var/lib/berth/frontend --addr 127.0.0.1:9000`,
+  berth serve --role frontend,control $T --data /var/lib/berth/frontend --addr 127.0.0.1:9000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLog(a.Stderr, level, format)
@@ -96,6 +100,7 @@ when they are on different machines.`,
 	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
+	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
 	return cmd

@@ -49,6 +49,7 @@ type Cache struct {
 // entry is one tree, being unpacked until ready is closed.
 type entry struct {
 	digest lambda.CodeDigest
+	zips   []lambda.CodeDigest // what the tree is made of: the digest itself, or several layers
 	path   string
 	bytes  int64
 	refs   int
@@ -150,14 +151,21 @@ type Tree struct {
 // Errors: store.ErrNotFound (wrapped) for an absent blob, *lambda.Error (wrapped) for a zip that Inspect would refuse,
 // others for a damaged blob or a failing disk.
 func (c *Cache) Tree(ctx context.Context, digest lambda.CodeDigest) (*Tree, error) {
-	if !validDigest(digest) {
-		return nil, fmt.Errorf("code digest must be 64 lower-case hexadecimal digits, not %.80q", digest)
+	return c.tree(ctx, digest, []lambda.CodeDigest{digest})
+}
+
+// tree is Tree for what is known as digest and made of zips.
+func (c *Cache) tree(ctx context.Context, digest lambda.CodeDigest, zips []lambda.CodeDigest) (*Tree, error) {
+	for _, d := range zips {
+		if !validDigest(d) {
+			return nil, fmt.Errorf("code digest must be 64 lower-case hexadecimal digits, not %.80q", d)
+		}
 	}
 	for {
 		c.mu.Lock()
 		e := c.entries[digest]
 		if e == nil {
-			e = &entry{digest: digest, ready: make(chan struct{})}
+			e = &entry{digest: digest, zips: zips, ready: make(chan struct{})}
 			c.entries[digest] = e
 			c.mu.Unlock()
 			return c.fill(ctx, e)
@@ -195,11 +203,11 @@ func (c *Cache) hold(e *entry) {
 // fill unpacks a new entry for its first caller.
 func (c *Cache) fill(ctx context.Context, e *entry) (*Tree, error) {
 	began := time.Now()
-	path, size, err := c.unpack(ctx, e.digest)
+	path, size, err := c.unpack(ctx, e)
 	if errors.Is(err, syscall.ENOSPC) {
 		c.cfg.Log.Warn("the disk is full: removing all unused code", "digest", e.digest)
 		c.makeRoom()
-		path, size, err = c.unpack(ctx, e.digest)
+		path, size, err = c.unpack(ctx, e)
 	}
 	c.mu.Lock()
 	if err != nil {
@@ -268,9 +276,9 @@ func (c *Cache) removeAll(paths []string) {
 	}
 }
 
-// unpack brings a blob to its place among the trees.
-func (c *Cache) unpack(ctx context.Context, digest lambda.CodeDigest) (path string, size int64, err error) {
-	zip, length, done, err := c.fetch(ctx, digest)
+// unpack brings an entry's zips to their place among the trees.
+func (c *Cache) unpack(ctx context.Context, e *entry) (path string, size int64, err error) {
+	plan, done, err := c.plan(ctx, e.zips)
 	if err != nil {
 		return "", 0, err
 	}
@@ -289,13 +297,13 @@ func (c *Cache) unpack(ctx context.Context, digest lambda.CodeDigest) (path stri
 		return "", 0, err
 	}
 	defer func() { _ = root.Close() }()
-	if size, err = unpack(ctx, zip, length, root); err != nil {
+	if size, err = plan.write(ctx, root); err != nil {
 		return "", 0, err
 	}
 	if err = os.Chmod(dir, dirMode); err != nil {
 		return "", 0, err
 	}
-	path = filepath.Join(c.trees, string(digest)+"-"+strconv.FormatInt(size, 10))
+	path = filepath.Join(c.trees, string(e.digest)+"-"+strconv.FormatInt(size, 10))
 	return path, size, os.Rename(dir, path)
 }
 

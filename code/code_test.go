@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +26,15 @@ type item struct {
 	content string
 	mode    fs.FileMode
 	edit    func(*zip.FileHeader)
+}
+
+// unpack writes the tree of one zip into root.
+func unpack(ctx context.Context, r io.ReaderAt, size int64, root *os.Root) (int64, error) {
+	plan, err := newPlan(r, size)
+	if err != nil {
+		return 0, err
+	}
+	return plan.write(ctx, root)
 }
 
 func makeZip(t testing.TB, items ...item) []byte {

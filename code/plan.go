@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"berth/lambda"
@@ -49,14 +48,7 @@ func newPlan(r io.ReaderAt, size int64) (*plan, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(b.plan.files, func(x, y node) int {
-		if c := strings.Compare(x.dir, y.dir); c != 0 {
-			return c
-		}
-		return strings.Compare(x.base, y.base)
-	})
-	slices.Sort(b.plan.dirs) // a parent sorts before what is in it
-	return &b.plan, nil
+	return b.finish(), nil
 }
 
 // errBudget: the directory is larger than any honest zip's.

@@ -25,13 +25,9 @@ var (
 	latest   = time.Date(2038, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// unpack writes the tree of a zip into root, an empty directory, and returns the disk space it takes. Files are 0644, or
-// 0755 if the zip lets anybody run them, and keep their modification times: interpreters compare those with compiled files.
-func unpack(ctx context.Context, r io.ReaderAt, size int64, root *os.Root) (int64, error) {
-	plan, err := newPlan(r, size)
-	if err != nil {
-		return 0, err
-	}
+// write makes the plan's files in root, an empty directory, and returns the disk space they take. Files are 0644, or 0755
+// if the zip lets anybody run them, and keep their modification times: interpreters compare those with compiled files.
+func (plan *plan) write(ctx context.Context, root *os.Root) (_ int64, err error) {
 	used := int64(1+len(plan.dirs)) * blockSize
 	for _, name := range plan.dirs {
 		if err := root.Mkdir(name, dirMode); err != nil {

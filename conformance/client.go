@@ -60,14 +60,14 @@ func (c *client) request(op *apimodel.Operation, p params) (*http.Request, []byt
 		label := "{" + name + "}"
 		switch {
 		case strings.Contains(path, label):
-			path = strings.Replace(path, label, strings.ReplaceAll(url.QueryEscape(value.(string)), "+", "%20"), 1)
+			path = strings.Replace(path, label, strings.ReplaceAll(url.QueryEscape(fmt.Sprint(value)), "+", "%20"), 1)
 		case headerParams[name] != "":
 			header.Set(headerParams[name], value.(string))
 		case name == "Payload":
 			body = value.([]byte)
 		case name == "TagKeys":
 			query["tagKeys"] = value.([]string)
-		case name == "Qualifier" || op.Method == http.MethodGet || op.Method == http.MethodDelete:
+		case name == "Qualifier" || name == "RevisionId" && op.Name == "AddLayerVersionPermission" || op.Method == http.MethodGet || op.Method == http.MethodDelete:
 			query.Set(name, fmt.Sprint(value))
 		default:
 			fields[name] = value
@@ -79,7 +79,7 @@ func (c *client) request(op *apimodel.Operation, p params) (*http.Request, []byt
 	}
 	target := c.target.URL + path
 	if len(query) > 0 {
-		target += "?" + query.Encode()
+		target += map[bool]string{true: "&", false: "?"}[strings.Contains(target, "?")] + query.Encode()
 	}
 	r, err := http.NewRequestWithContext(c.Context(), op.Method, target, bytes.NewReader(body))
 	if err != nil {
@@ -197,15 +197,40 @@ func (c *client) normalise(v any) any {
 func (c *client) substitute(p params) params {
 	out := params{}
 	for k, v := range p {
-		if s, ok := v.(string); ok {
-			v = strings.ReplaceAll(s, recordedAccount, c.target.Account)
-			if actual := c.target.Runtimes[s]; k == "Runtime" && actual != "" {
-				v = actual
-			}
+		if s, ok := v.(string); ok && k == "Runtime" && c.target.Runtimes[s] != "" {
+			out[k] = c.target.Runtimes[s]
+			continue
 		}
-		out[k] = v
+		out[k] = c.own(v)
 	}
 	return out
+}
+
+// own replaces the recorded account by the target's, however deep it stands.
+func (c *client) own(v any) any {
+	switch v := v.(type) {
+	case string:
+		return strings.ReplaceAll(v, recordedAccount, c.target.Account)
+	case []string:
+		out := make([]string, len(v))
+		for i, s := range v {
+			out[i] = strings.ReplaceAll(s, recordedAccount, c.target.Account)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = c.own(x)
+		}
+		return out
+	case params:
+		out := params{}
+		for k, x := range v {
+			out[k] = c.own(x)
+		}
+		return out
+	}
+	return v
 }
 
 // get fetches a URL that an answer gave.

@@ -14,7 +14,7 @@ func concurrencyScenarios() []scenario {
 		{id: concurrencyTests + "test_lambda_provisioned_concurrency_scheduling", runtime: "python3.12", run: provisionedScheduling},
 		{id: concurrencyTests + "test_lambda_provisioned_concurrency_moves_with_alias", runtime: "python3.8", run: provisionedMoves,
 			kinds: map[string]string{"alias-name": `[a-zA-Z0-9_-]+`}},
-		{id: concurrencyTests + "test_reserved_concurrency", runtime: "python3.12", pending: needsAsyncConfig, run: reservedZero},
+		{id: concurrencyTests + "test_reserved_concurrency", runtime: "python3.12", pending: needsQueue, run: reservedZero},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -52,7 +53,7 @@ func inProcess(t *testing.T) Target {
 	s, err := apiserver.New(apiserver.Config{
 		Catalog: c, Blobs: memory.NewBlobs(), Invoker: invoker{c}, Preparer: preparer{},
 		Authenticate: func(*http.Request, []byte) (lambda.AccountID, error) { return account, nil },
-		Inspect:      code.Inspect,
+		Inspect:      code.Inspect, Log: slog.New(slog.DiscardHandler),
 		RuntimeVersion: func(runtime string) lambda.RuntimeVersionID {
 			return lambda.RuntimeVersionID(fmt.Sprintf("%x", sha256.Sum256([]byte(runtime))))
 		},

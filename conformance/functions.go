@@ -17,6 +17,7 @@ func functionScenarios() []scenario {
 		{id: "invoke::TestLambdaBaseFeatures::test_function_state", run: functionState},
 		{id: "invoke::TestLambdaCleanup::test_recreate_function", run: recreate},
 		{id: "api::TestLambdaRevisions::test_function_revisions_basic", run: revisions},
+		{id: functionTests + "test_vpc_config", run: vpcConfig},
 		{id: functionTests + "test_invalid_vpc_config_subnet", pending: "there are no VPCs to look a subnet up in", run: func(s *session) {
 			s.vpc("subnet-id", "subnet-12345678", "SubnetIds", "bad-format-subnet", "SecurityGroupIds")
 		}},
@@ -35,6 +36,24 @@ func (s *session) vpc(what, unknown, member, invalid, beside string) {
 	}
 	s.note("create-response-non-existent-"+what, create(unknown))
 	s.note("create-response-invalid-format-"+what, create(invalid))
+}
+
+func vpcConfig(s *session) {
+	name := "fn-" + uid()
+	fn := params{"FunctionName": name}
+	vpc := func(subnets, groups []string) params {
+		return params{"VpcConfig": params{"SubnetIds": subnets, "SecurityGroupIds": groups}}
+	}
+	step := func(label string, p params) {
+		s.note(label+"_update_response", s.ok("UpdateFunctionConfiguration", with(fn, p)))
+		s.wait(name)
+		s.note(label+"_get_function_response", s.ok("GetFunction", fn))
+	}
+	first := vpc([]string{"subnet-1"}, []string{"sg-1"})
+	s.note("create_response", s.fixture(name, with(params{"MemorySize": 256, "Timeout": 5}, first)))
+	s.note("get_function_response", s.ok("GetFunction", fn))
+	step("update_vpcconfig", vpc([]string{"subnet-2"}, []string{"sg-2"}))
+	step("delete_vpcconfig", vpc([]string{}, []string{}))
 }
 
 func createExceptions(s *session) {

@@ -22,8 +22,6 @@ func pendingFor(op string) string {
 	switch op {
 	case "get_function_url_config":
 		return needsURLs
-	case "get_function_event_invoke_config":
-		return needsAsyncConfig
 	}
 	return ""
 }

@@ -18,10 +18,19 @@ type recording struct {
 	Answers map[string]any `json:"answers"`
 }
 
-// before reports whether the recording is older than a year.
-func (r recording) before(year int) bool {
-	t, err := time.Parse("02-01-2006, 15:04:05", r.Date)
-	return err == nil && t.Year() < year
+// newer returns the fields that the recording is too old for.
+func (r recording) newer() []string {
+	made, err := time.Parse("02-01-2006, 15:04:05", r.Date)
+	if err != nil {
+		return nil
+	}
+	var fields []string
+	for field, from := range since {
+		if made.Before(from) {
+			fields = append(fields, field)
+		}
+	}
+	return fields
 }
 
 // load reads the recordings, or skips the test when there are none.

@@ -20,7 +20,7 @@ func Run(t *testing.T, target Target) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	c := &client{T: t, target: target, model: model, http: &http.Client{Transport: transport, Timeout: callLimit}}
-	matched, total, skipped := 0, 0, 0
+	matched, inPart, total, skipped := 0, 0, 0, 0
 	for _, sc := range scenarios() {
 		rec, ok := recordings[sc.id]
 		if !ok {
@@ -35,8 +35,14 @@ func Run(t *testing.T, target Target) {
 		t.Run(sc.id, func(t *testing.T) {
 			diffs := c.replay(t, sc, rec)
 			switch {
-			case len(diffs) == 0:
+			case len(diffs) == 0 && sc.labels == nil && sc.pending != "":
+				t.Errorf("matches by now: take away its reason not to (%s)", sc.pending)
+			case len(diffs) == 0 && sc.labels == nil:
 				matched++
+			case len(diffs) == 0:
+				inPart++
+			case sc.labels != nil:
+				t.Errorf("in part: %d differences\n    %s", len(diffs), strings.Join(diffs, "\n    "))
 			case sc.pending != "":
 				t.Logf("not expected to match yet: %s (%d differences, the first: %s)", sc.pending, len(diffs), diffs[0])
 			default:
@@ -48,7 +54,7 @@ func Run(t *testing.T, target Target) {
 	if target.Runtimes != nil {
 		part = "functions that run"
 	}
-	t.Logf("%d of %d recordings of %s match (%d are not for this target)", matched, total, part, skipped)
+	t.Logf("%d of %d recordings of %s match, %d more in part (%d are not for this target)", matched, total, part, inPart, skipped)
 }
 
 // replay runs one scenario and compares its answers.
@@ -62,11 +68,12 @@ func (c *client) replay(t *testing.T, sc scenario, rec recording) []string {
 	s := &session{client: &own, answers: map[string]any{}}
 	defer s.cleanUp() // not t.Cleanup: the test's context has ended by then
 	sc.run(s)
-	m := newMatcher(!rec.before(2024), sc.kinds)
+	m := newMatcher(rec.newer(), sc.kinds)
 	for _, label := range ordered(rec.Answers, s.answers) {
 		want, recorded := rec.Answers[label]
 		got, noted := s.answers[label]
 		switch {
+		case sc.labels != nil && !slices.Contains(sc.labels, label):
 		case !recorded:
 			m.differ(label, missing{}, got)
 		case !noted:

@@ -6,11 +6,11 @@ import "slices"
 func scenarios() []scenario {
 	return slices.Concat(nameScenarios(), functionScenarios(), limitScenarios(), versionScenarios(), permissionScenarios(),
 		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios(),
-		concurrencyScenarios())
+		concurrencyScenarios(), eventScenarios(), layerScenarios(), mappingScenarios(), signingScenarios(), providedScenarios(), logScenarios())
 }
 
 // Reasons for pending.
 const (
-	needsURLs        = "function URLs are not built yet"
-	needsAsyncConfig = "asynchronous invocation's configuration is not built yet"
+	needsURLs  = "function URLs are not built yet"
+	needsQueue = "it reads from an SQS queue; e2e's TestDestinationsOfServices compares such bodies"
 )

@@ -14,7 +14,12 @@ func tagScenarios() []scenario {
 func tagLifecycle(s *session) {
 	name := "fn-" + uid()
 	s.fixture(name, nil)
-	resource := params{"Resource": functionARN(name)}
+	s.tagSteps(functionARN(name))
+}
+
+// tagSteps adds, changes and removes the tags of a resource.
+func (s *session) tagSteps(arn string) {
+	resource := params{"Resource": arn}
 	step := func(label, op string, more params) {
 		s.note(label, s.ok(op, with(resource, more)))
 		s.note(label+"_listtags", s.ok("ListTags", resource))
@@ -29,15 +34,19 @@ func tagLifecycle(s *session) {
 }
 
 func tagExceptions(s *session) {
-	name := "nonexistent-" + uid()
-	resource := params{"Resource": functionARN(name)}
+	tagExceptionsOf(s, functionARN(""), "nonexistent-"+uid())
+}
+
+// tagExceptionsOf names a resource that does not exist; prefix is its ARN without the name.
+func tagExceptionsOf(s *session, prefix, name string) {
+	resource := params{"Resource": prefix + name}
 	tags := params{"Tags": params{"A": "B"}}
 	s.note("not_found_exception_tag", s.call("TagResource", with(resource, tags)))
 	s.note("not_found_exception_untag", s.call("UntagResource", with(resource, params{"TagKeys": []string{"A"}})))
 	s.note("not_found_exception_list", s.call("ListTags", resource))
 	s.note("invalid_arn_exception", s.call("TagResource",
 		with(tags, params{"Resource": "arn:aws:lambda:" + region + ":" + recordedAccount + ":foobar:" + name})))
-	s.note("aliased_arn_exception", s.call("TagResource", with(tags, params{"Resource": functionARN(name) + ":alias"})))
+	s.note("aliased_arn_exception", s.call("TagResource", with(tags, params{"Resource": prefix + name + ":alias"})))
 }
 
 // numbered returns n tags.

@@ -23,6 +23,8 @@ const (
 	ResourceConflict      Code = "ResourceConflictException"
 	ResourceNotFound      Code = "ResourceNotFoundException"
 	ServiceFailure        Code = "ServiceException"
+	CodeSigningMissing    Code = "CodeSigningConfigNotFoundException"
+	CodeVerification      Code = "CodeVerificationFailedException"
 	ProvisionedMissing    Code = "ProvisionedConcurrencyConfigNotFoundException"
 	TooManyRequests       Code = "TooManyRequestsException"
 	Validation            Code = "ValidationException"

@@ -56,7 +56,8 @@ type Version struct {
 	StateReason string
 
 	Code        CodeDigest
-	Runtime     string // "python3.11", "provided.al2023"
+	Layers      []CodeDigest `json:",omitempty"` // zips shown together at /opt; of files of one name the last one's
+	Runtime     string       // "python3.11", "provided.al2023"
 	Handler     string
 	MemoryMB    int           // 128–10,240
 	Timeout     time.Duration // 1–900 s

@@ -94,6 +94,9 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 		}
 	}
 	if !cfg.Roles.Frontend {
+		if _, err := startMemberEvents(cfg, l, engine, c, nil); err != nil {
+			return err
+		}
 		if err := join(ctx, l, c); err != nil {
 			return err
 		}
@@ -194,8 +197,12 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 		return err
 	}
 	l.run("frontend", f.Run)
+	role, err := startMemberEvents(cfg, l, engine, c, f)
+	if err != nil {
+		return err
+	}
 	server, err := newServer(cfg, serverParts{
-		blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: f, preparer: c, runtimeVersion: c.runtimeVersion,
+		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: f, preparer: c, runtimeVersion: c.runtimeVersion,
 		provisioned: c.provisioned,
 	})
 	if err != nil {

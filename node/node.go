@@ -47,6 +47,9 @@ type Config struct {
 	ID             string   // of this process among those with the same role; "" takes a random one
 	PoolQuota      int      // executions of one pool that a manager runs before the next one is used
 	TLS            TLSFiles // for connections between processes
+
+	// AWSEndpoints says where services are that events are told to: "sqs", "sns", "s3" → URL.
+	AWSEndpoints map[string]string
 }
 
 // Time limits of the HTTP server. Writing has none: an answer may take as long as a function (15 minutes).
@@ -120,8 +123,12 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
+	role, err := startEvents(cfg, l, engine, cat, roles.frontend)
+	if err != nil {
+		return err
+	}
 	server, err := newServer(cfg, serverParts{
-		blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker, provisioned: roles.provisioned,
+		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker, provisioned: roles.provisioned,
 		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
 	})
 	if err != nil {

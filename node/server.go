@@ -32,6 +32,7 @@ type serverParts struct {
 	preparer       apiserver.Preparer
 	runtimeVersion func(name string) (lambda.RuntimeVersionID, error)
 	provisioned    func(catalog.Provision) apiserver.ProvisionState
+	events         apiserver.Events
 }
 
 func newServer(cfg Config, p serverParts) (*server, error) {
@@ -39,7 +40,7 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 	api, err := apiserver.New(apiserver.Config{
 		Catalog: p.catalog, Blobs: p.blobs, Invoker: p.invoker, Preparer: p.preparer,
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
-		Provisioned: p.provisioned,
+		Provisioned: p.provisioned, Events: p.events,
 		RuntimeVersion: func(name string) lambda.RuntimeVersionID {
 			version, err := p.runtimeVersion(name)
 			if err != nil {

@@ -47,6 +47,7 @@ type environment struct {
 	// What start made, for the holder of the turn only.
 	runtime  *runtimes.Runtime
 	tree     *code.Tree
+	layers   *code.Tree // shown at /opt; nil without layers
 	sandbox  sandbox.Sandbox
 	server   *http.Server
 	api      *runtimeapi.API

@@ -112,9 +112,7 @@ func (e *environment) checkEntrypoint() *failure {
 	if !e.bringsBootstrap() {
 		return nil
 	}
-	inside := strings.TrimPrefix(e.runtime.Command[0], taskRoot)
-	// Lstat: a symbolic link is resolved inside the sandbox, never here.
-	if _, err := os.Lstat(filepath.Join(e.tree.Path, inside)); !errors.Is(err, fs.ErrNotExist) {
+	if _, found := e.bootstrap(); found {
 		return nil
 	}
 	return invalidEntrypoint("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
@@ -122,6 +120,22 @@ func (e *environment) checkEntrypoint() *failure {
 
 func invalidEntrypoint(message string) *failure {
 	return &failure{class: lambda.Exited, errorType: "Runtime.InvalidEntrypoint", message: message}
+}
+
+// bootstrap finds the program of a provided runtime: in the code, or else in the layers.
+func (e *environment) bootstrap() (path string, found bool) {
+	path = e.runtime.Command[0]
+	inside := strings.TrimPrefix(path, taskRoot)
+	// Lstat: a symbolic link is resolved inside the sandbox, never here.
+	if _, err := os.Lstat(filepath.Join(e.tree.Path, inside)); !errors.Is(err, fs.ErrNotExist) {
+		return path, true
+	}
+	if e.layers != nil {
+		if _, err := os.Lstat(filepath.Join(e.layers.Path, inside)); !errors.Is(err, fs.ErrNotExist) {
+			return layerRoot + inside, true
+		}
+	}
+	return path, false
 }
 
 // bringsBootstrap reports whether the runtime's program is the function's own (provided.*).
@@ -161,9 +175,14 @@ func (e *environment) command() sandbox.Command {
 		c := e.w.cfg.Credentials(e.version)
 		creds = &c
 	}
+	argv := e.runtime.Command
+	if e.bringsBootstrap() {
+		path, _ := e.bootstrap()
+		argv = append([]string{path}, argv[1:]...)
+	}
 	return sandbox.Command{
-		Path:   e.runtime.Command[0],
-		Args:   e.runtime.Command,
+		Path:   argv[0],
+		Args:   argv,
 		Env:    environ(e.version, e.runtime, e.out.stream, creds, e.ahead),
 		Dir:    taskRoot,
 		Stdout: e.out.w,

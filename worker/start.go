@@ -27,6 +27,7 @@ const (
 	maxAPIConnections = 32   // to the Runtime API of one environment, open at the same time; clients need one or two
 	maxPIDs           = 1024 // processes and threads; developer guide, "execution processes/threads"
 	taskRoot          = "/var/task"
+	layerRoot         = "/opt"
 	startLimit        = time.Minute       // for all before the runtime process; a large zip that comes from afar takes the most of it
 	aheadInitLimit    = 130 * time.Second // for an init phase that nobody waits for, or the function's timeout if longer; developer guide
 )
@@ -106,6 +107,9 @@ func (e *environment) findRuntime(context.Context) (err error) {
 
 func (e *environment) getCode(ctx context.Context) (err error) {
 	e.tree, err = e.w.cfg.Code.Tree(ctx, e.version.Code)
+	if err == nil && len(e.version.Layers) > 0 {
+		e.layers, err = e.w.cfg.Code.Merged(ctx, e.version.Layers)
+	}
 	return err
 }
 
@@ -113,13 +117,26 @@ func (e *environment) dropCode() {
 	if e.tree != nil {
 		e.tree.Release()
 	}
+	if e.layers != nil {
+		e.layers.Release()
+	}
+}
+
+// mounts are what the sandbox shows: the runtime, the code and the layers.
+func (e *environment) mounts() []sandbox.Mount {
+	rt := e.runtime.Mounts
+	mounts := append(rt[:len(rt):len(rt)], sandbox.Mount{Source: e.tree.Path, Target: taskRoot})
+	if e.layers != nil {
+		mounts = append(mounts, sandbox.Mount{Source: e.layers.Path, Target: layerRoot})
+	}
+	return mounts
 }
 
 func (e *environment) makeSandbox(ctx context.Context) (err error) {
 	v := e.version
 	e.sandbox, err = e.w.cfg.Driver.Create(ctx, sandbox.Spec{
 		ID:     string(e.id),
-		Mounts: append(e.runtime.Mounts[:len(e.runtime.Mounts):len(e.runtime.Mounts)], sandbox.Mount{Source: e.tree.Path, Target: taskRoot}),
+		Mounts: e.mounts(),
 		Limits: sandbox.Limits{
 			MemoryBytes:  int64(v.MemoryMB) << 20,
 			CPUs:         max(initCPUs, cpuShare(v)),

@@ -50,6 +50,8 @@ type Runtimes interface {
 // CodeCache gives unpacked code; *code.Cache is one.
 type CodeCache interface {
 	Tree(ctx context.Context, digest lambda.CodeDigest) (*code.Tree, error)
+	// Merged gives the tree of several zips put over one another, the last on top.
+	Merged(ctx context.Context, digests []lambda.CodeDigest) (*code.Tree, error)
 }
 
 // LogSink takes log lines without ever blocking; *logs.Store is one. It may keep the slice.
@@ -228,6 +230,14 @@ func (w *Worker) Prepare(ctx context.Context, v *lambda.Version) error {
 		return fmt.Errorf("the function's code could not be made ready: %w", err)
 	}
 	tree.Release()
+	if len(v.Layers) == 0 {
+		return nil
+	}
+	layers, err := w.cfg.Code.Merged(ctx, v.Layers)
+	if err != nil {
+		return fmt.Errorf("the function's layers could not be made ready: %w", err)
+	}
+	layers.Release()
 	return nil
 }
 

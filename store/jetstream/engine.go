@@ -1,5 +1,5 @@
-// Package jetstream keeps both ports of store in a NATS server with JetStream: the catalog as a stream with one message per
-// key, blobs as a stream of chunks. Open runs the server in this process, for it alone or for others too; Connect uses one
+// Package jetstream keeps the ports of store in a NATS server with JetStream: the catalog as a stream with one message per
+// key, blobs as a stream of chunks, the queue as work-queue streams. Open runs the server in this process, for it alone or for others too; Connect uses one
 // that runs elsewhere. Every write that a server of Open acknowledges is synced to disk.
 //
 // Layout of the directory:
@@ -64,6 +64,7 @@ type Engine struct {
 
 	catalog *catalog
 	blobs   *blobs
+	queue   *queue
 
 	stop   func() // ends the background work
 	work   sync.WaitGroup
@@ -155,7 +156,8 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	e.catalog = &catalog{engine: e, stream: catalogStream, background: background,
 		inFlight: semaphore.NewWeighted(maxBytesInFlight)}
 	e.blobs = newBlobs(e, blobStream)
-	return nil
+	e.queue, err = openQueue(ctx, background, e)
+	return err
 }
 
 // onClose adds to what Close does first.
@@ -182,8 +184,14 @@ func (e *Engine) Catalog() store.Catalog { return e.catalog }
 // Blobs is the engine's blob store; it is usable until Close.
 func (e *Engine) Blobs() store.Blobs { return e.blobs }
 
+// Queue is the engine's queue; it is usable until Close.
+func (e *Engine) Queue() store.Queue { return e.queue }
+
 // Conn is the engine's connection, for what else travels over it. Close closes it.
 func (e *Engine) Conn() *nats.Conn { return e.conn }
+
+// Hosts reports whether the engine runs in this process.
+func (e *Engine) Hosts() bool { return e.server != nil }
 
 // URL is where other processes connect ("nats://127.0.0.1:4222"); "" when the engine is this process's own only, or runs in
 // another process.

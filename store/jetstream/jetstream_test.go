@@ -44,6 +44,10 @@ func TestBlobs(t *testing.T) {
 	})
 }
 
+func TestQueue(t *testing.T) {
+	storetest.Queue(t, func(t *testing.T) store.Queue { return open(t, Config{}).Queue() })
+}
+
 func TestBlobMemory(t *testing.T) {
 	storetest.BoundedMemory(t, open(t, Config{}).Blobs())
 }

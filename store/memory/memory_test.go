@@ -19,3 +19,7 @@ func TestBlobs(t *testing.T) {
 		return b, func(t *testing.T, d lambda.CodeDigest) { b.Damage(d) }
 	})
 }
+
+func TestQueue(t *testing.T) {
+	storetest.Queue(t, func(*testing.T) store.Queue { return memory.NewQueue() })
+}

@@ -1,0 +1,43 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"berth/lambda"
+	"berth/store"
+)
+
+// Inbox takes events. It is usable in processes that run none.
+type Inbox struct {
+	queue store.Queue
+}
+
+// NewInbox makes an Inbox on a queue.
+func NewInbox(q store.Queue) *Inbox { return &Inbox{q} }
+
+// Accept stores an invocation: when it returns nil the invocation will run, whatever dies. Errors: ServiceFailure when there
+// is no room.
+func (i *Inbox) Accept(ctx context.Context, ref lambda.Ref, in *lambda.Invocation) error {
+	return i.push(ctx, &Event{
+		ID: in.RequestID, Account: ref.Account, Region: ref.Region, Function: ref.Function, Qualifier: ref.Qualifier,
+		Accepted: time.Now(), Trace: in.TraceID, ClientContext: in.ClientContext, Tenant: in.Tenant, Payload: in.Payload,
+	})
+}
+
+func (i *Inbox) push(ctx context.Context, e *Event) error {
+	m, err := e.message()
+	if err != nil {
+		return err
+	}
+	err = i.queue.Push(ctx, m)
+	if errors.Is(err, store.ErrFull) {
+		return lambda.Errorf(lambda.ServiceFailure, "The server has no room for more events: %v", err)
+	}
+	if err != nil {
+		return fmt.Errorf("storing the event: %w", err)
+	}
+	return nil
+}
