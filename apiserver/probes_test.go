@@ -184,12 +184,13 @@ func (p *prober) ensure() {
 		p.ensure()
 		return
 	}
-	if _, ok := p.catalog.Policy(id, ""); !ok {
+	if policy, ok := p.catalog.Policy(id, ""); !ok || !strings.Contains(string(mustJSON(p.T, policy)), `"kept"`) {
 		p.must("AddPermission", map[string]any{"FunctionName": "probe", "StatementId": "kept", "Action": "lambda:InvokeFunction", "Principal": "*"})
 	}
 	if _, ok := p.catalog.Provisioned(id, "1"); !ok {
 		p.must("PutProvisionedConcurrencyConfig", map[string]any{"FunctionName": "probe", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1})
 	}
+	p.must("PutFunctionEventInvokeConfig", map[string]any{"FunctionName": "probe", "MaximumRetryAttempts": 1})
 	if _, err := p.catalog.LayerPolicy(catalog.LayerID(id), p.layer); err != nil {
 		made := p.must("PublishLayerVersion", map[string]any{"LayerName": "probe", "Content": map[string]any{"ZipFile": p.zip}})
 		p.layer = int64(made["Version"].(float64))
@@ -327,4 +328,13 @@ func setPath(u *url.URL, path string) (err error) {
 	u.RawPath = path
 	u.Path, err = url.PathUnescape(path)
 	return err
+}
+
+func mustJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
