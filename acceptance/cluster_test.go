@@ -27,7 +27,7 @@ type cluster struct {
 	wiring    wiring
 	client    *wire.Client
 	calls     sync.Map // request id → *call
-	ring      atomic.Pointer[ring.Ring]
+	rings     ring.Feed
 	limits    sync.Map // lambda.PoolID → int
 	managers  map[lambda.ManagerID]*tapped
 	frontends []*frontend.Frontend
@@ -81,7 +81,7 @@ func (c *cluster) setRing(quota int, ids []lambda.ManagerID) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.ring.Store(r)
+	c.rings.Set(&ring.History{Current: r})
 }
 
 func (c *cluster) setLimit(id lambda.PoolID, limit int) { c.limits.Store(id, limit) }
@@ -95,7 +95,7 @@ func (c *cluster) limit(id lambda.PoolID) int {
 
 func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
 	cfg := manager.Config{
-		ID: id, Workers: c.worker, Ring: c.ring.Load, Limit: c.limit,
+		ID: id, Workers: c.worker, Rings: c.rings.Get, Limit: c.limit,
 		Reachable: func(_ context.Context, other lambda.ManagerID) bool { return c.managers[other].alive() },
 		Current:   func(lambda.EnvironmentKey) bool { return true },
 		Log:       slog.New(slog.DiscardHandler),
@@ -121,7 +121,7 @@ func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
 func (c *cluster) addFrontend(edit func(*frontend.Config)) *frontend.Frontend {
 	p := &peers{c: c, self: len(c.frontends)}
 	cfg := frontend.Config{
-		Catalog: c, Ring: c.ring.Load, Limit: c.limit, Peers: p,
+		Catalog: c, Rings: c.rings.Get, Limit: c.limit, Peers: p,
 		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
 			m, ok := c.managers[id]
 			if ok && m.edge != nil {
@@ -183,9 +183,12 @@ func (c *cluster) start() (stop func()) {
 // size returns |S| of the unreserved pool as frontend i sees it.
 func (c *cluster) size(i int) int { _, size := c.frontends[i].Load(unreserved); return size }
 
+// current returns the newest ring.
+func (c *cluster) current() *ring.Ring { h, _ := c.rings.Get(); return h.Current }
+
 // order returns the managers in the unreserved pool's order.
 func (c *cluster) order() []lambda.ManagerID {
-	r := c.ring.Load()
+	r := c.current()
 	return r.Managers(unreserved, r.Len(), nil)
 }
 
@@ -275,6 +278,8 @@ type worker struct {
 func (w *worker) Candidates(*lambda.Version) []placement.Worker {
 	return []placement.Worker{{ID: "w", FreeBytes: 1 << 50}}
 }
+func (w *worker) All() []lambda.WorkerID { return []lambda.WorkerID{"w"} }
+
 func (w *worker) Worker(lambda.WorkerID) (manager.Worker, bool) {
 	if w.edge != nil {
 		return w.edge, true
@@ -321,6 +326,11 @@ func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
 		w.c.managers[e.owner].m.EnvironmentGone(id)
 	}
 	return nil
+}
+
+// Adopt implements manager.Worker.
+func (w *worker) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return lambda.AdoptAnswer{}, nil
 }
 
 // Prepare completes the role for the wire.
@@ -433,6 +443,14 @@ func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 // EnvironmentIdle and EnvironmentGone complete the role for the wire.
 func (m *tapped) EnvironmentIdle(id lambda.EnvironmentID, n uint64) { m.m.EnvironmentIdle(id, n) }
 func (m *tapped) EnvironmentGone(id lambda.EnvironmentID)           { m.m.EnvironmentGone(id) }
+
+// HandOver and Offer are the manager's.
+func (m *tapped) HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error) {
+	return m.m.HandOver(ctx, req)
+}
+func (m *tapped) Offer(ctx context.Context, req lambda.OfferRequest) error {
+	return m.m.Offer(ctx, req)
+}
 
 // edgeIdle is the worker's word, by the way that the cluster is wired.
 func (m *tapped) edgeIdle(id lambda.EnvironmentID, n uint64) {

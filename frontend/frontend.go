@@ -68,7 +68,7 @@ type Config struct {
 	Manager func(lambda.ManagerID) (Manager, bool)
 	Worker  func(lambda.WorkerID) (Worker, bool)
 	Peers   Peers
-	Ring    func() *ring.Ring
+	Rings   ring.Source // the newest ring, and the earlier ones that are kept
 	Limit   func(lambda.PoolID) int
 	// RuntimeVersion says in which version of its runtime a function version runs now.
 	RuntimeVersion func(*lambda.Version) (lambda.RuntimeVersionID, error)
@@ -118,6 +118,12 @@ func setDefault(d *time.Duration, value time.Duration) {
 	if *d == 0 {
 		*d = value
 	}
+}
+
+// ring is the newest one.
+func (f *Frontend) ring() *ring.Ring {
+	h, _ := f.cfg.Rings()
+	return h.Current
 }
 
 // Run shrinks the S of pools whose load has fallen, until ctx ends.

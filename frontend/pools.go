@@ -130,7 +130,7 @@ func (f *Frontend) query(ctx context.Context, id lambda.PoolID) PeerLoad {
 // shrink lowers |S| to what the managers report (A6, A7). Reports older than the window count as idle: no call of this
 // frontend went there since.
 func (f *Frontend) shrink(p *poolView, now time.Time) {
-	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
+	r, limit := f.ring(), f.cfg.Limit(p.id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	running := 0

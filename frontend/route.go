@@ -28,7 +28,7 @@ type route struct {
 // larger S (A, B), then the managers beyond it. A call is throttled only when all managers were seen at their quota at one
 // moment. The error is TooManyRequests then.
 func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireRequest, provisioned bool) (lambda.Reservation, error) {
-	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
+	r, limit := f.ring(), f.cfg.Limit(p.id)
 	useful := r.Useful(limit)
 	if r.Len() == 0 {
 		return lambda.Reservation{}, lambda.Errorf(lambda.ServiceFailure, "No manager is alive.")

@@ -23,6 +23,8 @@ type Worker interface {
 	// Renew extends the lease on environments, and says which are idle or gone although their manager may believe otherwise.
 	// Error: lambda.ErrUnreachable.
 	Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error)
+	// Adopt takes over environments of an owner that is lost. Error: lambda.ErrUnreachable.
+	Adopt(ctx context.Context, req lambda.AdoptRequest) (lambda.AdoptAnswer, error)
 	// End ends an environment; when it returns its memory is free.
 	End(ctx context.Context, env lambda.EnvironmentID) error
 }
@@ -31,25 +33,39 @@ type Worker interface {
 type Workers interface {
 	// Candidates describes them for the placement of an environment of version v.
 	Candidates(v *lambda.Version) []placement.Worker
+	// All lists them, whatever runs there.
+	All() []lambda.WorkerID
 	Worker(id lambda.WorkerID) (Worker, bool)
+}
+
+// Peer is another manager.
+type Peer interface {
+	// HandOver asks for what the peer held of pools that are the caller's now. Error: lambda.ErrUnreachable.
+	HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error)
+	// Offer tells the peer that there is something to ask for. Error: lambda.ErrUnreachable.
+	Offer(ctx context.Context, req lambda.OfferRequest) error
 }
 
 // Limits of time. See Config to change them.
 const (
 	DefaultReservationLimit = 5 * time.Second // an unused reservation is given back after this
 	DefaultRoomLimit        = 2 * time.Second // how long a call waits for memory on a worker before it is throttled
-	sweepInterval           = time.Second
-	evictionTries           = 64 // idle environments ended to make room for one new environment
-	renewalsPerLease        = 4  // so that three may be lost in a row
-	endLimit                = 4500 * time.Millisecond
+	// DefaultHandOffLimit is for the answers of living managers; one that does not answer within it counts as lost.
+	DefaultHandOffLimit = 50 * time.Millisecond
+	sweepInterval       = time.Second
+	evictionTries       = 64 // idle environments ended to make room for one new environment
+	renewalsPerLease    = 4  // so that three may be lost in a row
+	endLimit            = 4500 * time.Millisecond
 )
 
 // Config of a Manager. Zero durations take the defaults.
 type Config struct {
 	ID      lambda.ManagerID
 	Workers Workers
-	// Ring returns the current ring; it is never nil.
-	Ring func() *ring.Ring
+	// Rings tells the newest ring and the earlier ones that are kept. It is asked again when its channel is closed.
+	Rings ring.Source
+	// Managers finds the living other managers; nil when there never are any.
+	Managers func(lambda.ManagerID) (Peer, bool)
 	// Limit returns a pool's limit on running executions as the catalog has it now.
 	Limit func(lambda.PoolID) int
 	// Reachable reports whether another manager answers; it has a time limit of its own. Only asked when a frontend says
@@ -63,6 +79,7 @@ type Config struct {
 	KeepAlive        KeepAlive // of environments that are not provisioned; nil is NewHistogram(DefaultWorth)
 	ReservationLimit time.Duration
 	RoomLimit        time.Duration // negative: a call does not wait for room
+	HandOffLimit     time.Duration // how long a call waits for what the manager's predecessors hold of its pool
 	Lease            time.Duration // the workers' lambda.OwnerLease
 	// Rand draws workers and environments' ids. It must be safe for concurrent use; nil is the runtime's own source.
 	Rand rand.Source
@@ -94,6 +111,9 @@ func New(cfg Config) *Manager {
 	}
 	if cfg.RoomLimit == 0 {
 		cfg.RoomLimit = DefaultRoomLimit
+	}
+	if cfg.HandOffLimit == 0 {
+		cfg.HandOffLimit = DefaultHandOffLimit
 	}
 	if cfg.Lease == 0 {
 		cfg.Lease = lambda.OwnerLease

@@ -89,7 +89,7 @@ func (p *pool) mayGain(function string, quota, limit int) bool {
 // quota is what this manager may run of the pool now: its own share, and the shares of those directly before it in the
 // pool's order that neither the frontend nor this manager can reach.
 func (m *Manager) quota(ctx context.Context, p *pool, unreachable []lambda.ManagerID) int {
-	r := m.cfg.Ring()
+	r := m.ring()
 	at := p.placeOn(r, m.cfg.ID)
 	if !at.member {
 		return 0

@@ -180,7 +180,7 @@ func (m *Manager) reconcile(ctx context.Context) {
 	wanted := map[ProvisionID]bool{}
 	full := false
 	for _, want := range m.cfg.Provisions() {
-		if at := m.pool(want.Pool).placeOn(m.cfg.Ring(), m.cfg.ID); !at.member || at.ordinal != 0 {
+		if at := m.pool(want.Pool).placeOn(m.ring(), m.cfg.ID); !at.member || at.ordinal != 0 {
 			continue
 		}
 		wanted[want.ID] = true

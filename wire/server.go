@@ -16,12 +16,15 @@ type ManagerRole interface {
 	Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error)
 	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
 	EnvironmentGone(id lambda.EnvironmentID)
+	HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error)
+	Offer(ctx context.Context, req lambda.OfferRequest) error
 }
 
 // WorkerRole is what a worker serves.
 type WorkerRole interface {
 	Start(ctx context.Context, req lambda.StartRequest) error
 	Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error)
+	Adopt(ctx context.Context, req lambda.AdoptRequest) (lambda.AdoptAnswer, error)
 	End(ctx context.Context, id lambda.EnvironmentID) error
 	Prepare(ctx context.Context, v *lambda.Version) error
 	Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error)
@@ -33,9 +36,11 @@ func NewHandler(token string, m ManagerRole, w WorkerRole) http.Handler {
 	mux := http.NewServeMux()
 	if m != nil {
 		serveManager(mux, m)
+		serveHandOver(mux, m)
 	}
 	if w != nil {
 		serveWorker(mux, w)
+		serveAdopt(mux, w)
 	}
 	want := []byte("Bearer " + token)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

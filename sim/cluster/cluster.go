@@ -205,7 +205,7 @@ func (c *Cluster) startWorker(id lambda.WorkerID) {
 func (c *Cluster) startManager(id lambda.ManagerID) {
 	newProcess(c, c.managers[id], func(p *process) Manager {
 		var m Manager = manager.New(manager.Config{
-			ID: id, Workers: workersOf{c, p}, Ring: c.Ring, Limit: c.believedLimit,
+			ID: id, Workers: workersOf{c, p}, Rings: ring.Fixed(c.ring), Limit: c.believedLimit,
 			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
 			Current:   func(lambda.EnvironmentKey) bool { return true },
 			KeepAlive: c.shape.keepAlive(),
@@ -226,7 +226,7 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 func (c *Cluster) startFrontend(i int) {
 	newProcess(c, c.frontends[i], func(p *process) *frontend.Frontend {
 		return frontend.New(frontend.Config{
-			Catalog: c, Ring: c.Ring, Limit: c.limit, Rand: c.source(p), Peers: peersOf{c, p, i},
+			Catalog: c, Rings: ring.Fixed(c.ring), Limit: c.limit, Rand: c.source(p), Peers: peersOf{c, p, i},
 			Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { return managerOf{c, p, c.managers[id]}, true },
 			Worker:  func(id lambda.WorkerID) (frontend.Worker, bool) { return workerOf{c, p, c.workers[id]}, true },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
@@ -235,9 +235,6 @@ func (c *Cluster) startFrontend(i int) {
 		})
 	}, func(f *frontend.Frontend, ctx context.Context) { f.Run(ctx) })
 }
-
-// Ring returns the ring, which does not change in a run.
-func (c *Cluster) Ring() *ring.Ring { return c.ring }
 
 func (c *Cluster) limit(id lambda.PoolID) int { return c.shape.limits[id] }
 

@@ -74,6 +74,9 @@ type workersOf struct {
 // Candidates implements manager.Workers.
 func (e workersOf) Candidates(*lambda.Version) []placement.Worker { return e.c.candidates() }
 
+// All implements manager.Workers.
+func (e workersOf) All() []lambda.WorkerID { return e.c.names.workers }
+
 // Worker implements manager.Workers.
 func (e workersOf) Worker(id lambda.WorkerID) (manager.Worker, bool) {
 	var w manager.Worker = managedWorker{e.c, e.from, e.c.workers[id]}
@@ -103,6 +106,11 @@ func (e managedWorker) Renew(ctx context.Context, req lambda.RenewRequest) (lamb
 	return call(ctx, e.c.net, e.from, e.to, message{"renew", key}, controlLimit, func(ctx context.Context, w *worker) (lambda.RenewAnswer, error) {
 		return w.Renew(ctx, req)
 	})
+}
+
+// Adopt implements manager.Worker.
+func (e managedWorker) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return lambda.AdoptAnswer{}, nil
 }
 
 // End implements manager.Worker.
