@@ -80,6 +80,7 @@ func (w *worker) endCall(k *call) {
 	w.now--
 	owner, number := e.owner, e.number
 	w.mu.Unlock()
-	w.c.managers[owner].edgeIdle(id, number)
+	m, _ := w.c.manager(owner)
+	m.edgeIdle(id, number)
 	<-k.done
 }

@@ -120,12 +120,6 @@ func setDefault(d *time.Duration, value time.Duration) {
 	}
 }
 
-// ring is the newest one.
-func (f *Frontend) ring() *ring.Ring {
-	h, _ := f.cfg.Rings()
-	return h.Current
-}
-
 // Run shrinks the S of pools whose load has fallen, until ctx ends.
 func (f *Frontend) Run(ctx context.Context) error {
 	tick := time.NewTicker(min(shrinkInterval, f.cfg.ShrinkWindow/4))

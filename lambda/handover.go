@@ -43,7 +43,9 @@ type HandedPool struct {
 	// Busy is how many executions are still to come from there at most: their environments are being started, or are on the way
 	// to the asked manager. They count as admitted until a later answer, to be asked for soon, says otherwise.
 	Busy int
-	More bool // there are more environments than one answer holds: ask again at once
+	// Moved, when not 0, is the newer ring that the asked one goes by: the successor has no rights by the one it asked under.
+	Moved uint64
+	More  bool // there are more environments than one answer holds: ask again at once
 }
 
 // HandedKey are environments of one key.
@@ -89,7 +91,7 @@ type OfferRequest struct {
 // Asking again gives those too that were adopted before.
 type AdoptRequest struct {
 	From     ManagerID // the lost owner; the adopter itself after it was restarted
-	Owner    ManagerID // the adopter
+	Owner    ManagerID // the adopter; "" only asks of which pools there are environments, without them
 	Epoch    uint64    // its ring version: environments of an epoch that is higher stay where they are
 	Pool     PoolID
 	AllPools bool   // whatever pool; for an adopter that was restarted

@@ -162,6 +162,7 @@ func setupManager(room int, current func(lambda.EnvironmentKey) bool, policy man
 
 func request(function string) lambda.AcquireRequest {
 	return lambda.AcquireRequest{
+		Ring:    1,
 		Pool:    lambda.PoolID{Account: "000000000001"},
 		Key:     lambda.EnvironmentKey{Account: "000000000001", Function: function},
 		Version: &lambda.Version{Function: function, MemoryMB: 128},

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"berth/lambda"
 )
@@ -110,33 +111,35 @@ func Fixed(r *Ring) Source {
 	return func() (*History, <-chan struct{}) { return h, nil }
 }
 
-// Feed holds the newest history. Its zero value has none: Set must be called before Get.
+// Feed holds the newest history; nil before the first Set, and no channel then.
 type Feed struct {
-	mu      sync.Mutex
-	now     *History
+	mu  sync.Mutex
+	now atomic.Pointer[fed]
+}
+
+type fed struct {
+	history *History
 	changed chan struct{}
 }
 
-// Get is a Source.
+// Get is a Source. It costs one load.
 func (f *Feed) Get() (*History, <-chan struct{}) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.changed == nil {
-		f.changed = make(chan struct{})
+	if now := f.now.Load(); now != nil {
+		return now.history, now.changed
 	}
-	return f.now, f.changed
+	return nil, nil
 }
 
 // Set gives out another history; one whose ring is older than the last one's is not taken.
 func (f *Feed) Set(h *History) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.now != nil && h.Current.Version() < f.now.Current.Version() {
+	last := f.now.Load()
+	if last != nil && h.Current.Version() < last.history.Current.Version() {
 		return
 	}
-	f.now = h
-	if f.changed != nil {
-		close(f.changed)
-		f.changed = nil
+	f.now.Store(&fed{h, make(chan struct{})})
+	if last != nil {
+		close(last.changed)
 	}
 }
