@@ -131,8 +131,9 @@ func (w *worker) Adopt(_ context.Context, req lambda.AdoptRequest) (answer lambd
 			}
 			if e.owner != req.Owner {
 				e.own(req.Owner)
+				e.epoch = req.Epoch
 			}
-			e.epoch = req.Epoch
+			h.Epoch = e.epoch
 			pool.Keys = []lambda.HandedKey{{Key: e.key, MemoryMB: 128, Environments: []lambda.Handed{h}}}
 		}
 		answer.Pools = append(answer.Pools, pool)
@@ -186,6 +187,24 @@ func (c *cluster) warm(n int, function string) {
 	for _, k := range calls {
 		c.worker.endCall(k)
 	}
+	c.settled()
+}
+
+// settled waits until the living managers count what runs: while environments change hands, a worker's word may go to the
+// one that has just given them away, and is made up for a moment later.
+func (c *cluster) settled() {
+	c.t.Helper()
+	c.eventually("the managers count what runs", func() bool {
+		n := 0
+		c.managersMu.Lock()
+		defer c.managersMu.Unlock()
+		for _, m := range c.managers {
+			if m.alive() {
+				n += m.m.Load(context.Background(), unreserved).Running
+			}
+		}
+		return n == c.worker.count()
+	})
 }
 
 // again runs n calls at once and reports how many started cold.

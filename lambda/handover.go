@@ -75,6 +75,7 @@ type Handed struct {
 	Reservation uint64    // the number of the last one; the next is one more
 	Expires     time.Time // of that reservation, when in use; zero when not known
 	Since       time.Time // idle since, or in use since; zero when not known
+	Epoch       uint64    // under which the owner has it, when that is not what was asked with
 	// Provisioned environments go to the first manager of the pool's order.
 	Provisioned bool
 	Qualifier   string // of the provision, where it is known

@@ -202,7 +202,7 @@ func (m *Manager) inherit(p *pool, epoch uint64, keys []lambda.HandedKey) (come 
 // heir makes the record of an environment that was another manager's.
 func (m *Manager) heir(p *pool, epoch uint64, k lambda.HandedKey, h lambda.Handed, now time.Time) *environment {
 	e := &environment{
-		id: h.Environment, worker: h.Worker, pool: p, epoch: epoch, number: h.Reservation, began: cmp.Or(h.Since, now),
+		id: h.Environment, worker: h.Worker, pool: p, epoch: cmp.Or(h.Epoch, epoch), number: h.Reservation, began: cmp.Or(h.Since, now),
 		started: true, confirmed: now, timeout: k.Timeout, bytes: int64(k.MemoryMB) << 20, since: cmp.Or(h.Since, now), warm: true,
 	}
 	if h.Provisioned {

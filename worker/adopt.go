@@ -68,7 +68,7 @@ func (w *Worker) poolsOf(owner lambda.ManagerID) (answer lambda.AdoptAnswer) {
 func (e *environment) heirOf(req *lambda.AdoptRequest) (mine, theirs bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	lost := e.ownerID == req.From && (e.epoch < req.Epoch || e.ownerID == req.Owner && e.epoch == req.Epoch)
+	lost := e.ownerID == req.From && (e.epoch < req.Epoch || e.ownerID == req.Owner)
 	again := e.ownerID == req.Owner && e.epoch == req.Epoch
 	if !lost && !again || !req.AllPools && e.pool != req.Pool {
 		return false, e.ownerID == req.From
@@ -80,19 +80,23 @@ func (e *environment) heirOf(req *lambda.AdoptRequest) (mine, theirs bool) {
 }
 
 // adopt changes the owner. A lost owner may have given away the next reservation of an idle environment, which may be on its
-// way: that number is used up, so the environment is never used through its old owner again.
+// way: that number is used up, so the environment is never used through its old owner again. An adopter that was restarted keeps
+// the epoch: it may have newer environments here, which it knows.
 func (e *environment) adopt(req *lambda.AdoptRequest, until time.Time) (h lambda.Handed, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.state == Ending || e.state == Gone || e.mustEnd && e.state != Running && !e.claimed {
 		return h, false
 	}
-	anew := e.ownerID != req.Owner || e.ownerID == req.From
-	if e.ownerID != req.Owner && !e.own(req.Owner) {
-		return h, false
+	anew := e.ownerID != req.Owner
+	if anew {
+		if !e.own(req.Owner) {
+			return h, false
+		}
+		e.epoch = req.Epoch
 	}
-	e.epoch, e.leaseEnd = req.Epoch, until
-	h = lambda.Handed{Environment: e.id, Worker: e.w.cfg.ID, State: lambda.HandedInUse, Reservation: e.reservation, Provisioned: e.ahead}
+	e.leaseEnd = until
+	h = lambda.Handed{Epoch: e.epoch, Environment: e.id, Worker: e.w.cfg.ID, State: lambda.HandedInUse, Reservation: e.reservation, Provisioned: e.ahead}
 	switch {
 	case e.state == Idle:
 		if anew {
