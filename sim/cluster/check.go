@@ -108,14 +108,14 @@ func (k *checker) lost(id lambda.ManagerID) {
 func (k *checker) bound(pool lambda.PoolID) int {
 	limit := k.c.limit(pool)
 	bound := limit
-	for i, id := range k.c.ring.Managers(pool, k.c.ring.Len(), nil) {
+	for _, id := range k.c.names.managers {
 		lost := 0
 		for _, at := range k.losses[id] {
 			if time.Since(at) < replacement {
 				lost++
 			}
 		}
-		bound += min(lost, 2) * k.c.ring.Quota(limit, i)
+		bound += min(lost, 2) * k.c.rings.quotaOf(id, pool, limit)
 	}
 	return bound
 }
@@ -161,6 +161,9 @@ func (k *checker) end(ctx context.Context) {
 	k.mu.Unlock()
 	for _, id := range k.c.names.managers {
 		_, m := k.c.managers[id].current()
+		if n := m.Held(); n > 0 && !k.c.rings.member(id) {
+			k.c.history.violate("I5: manager %s holds %d environments and is not on the ring", id, n)
+		}
 		for pool := range k.c.shape.limits {
 			if load := m.Load(ctx, pool); load.Running != 0 {
 				k.c.history.violate("I5: manager %s counts %d reserved or running in %v, and nothing runs", id, load.Running, pool)

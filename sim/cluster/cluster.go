@@ -15,7 +15,6 @@ import (
 	"berth/lambda"
 	"berth/manager"
 	"berth/placement"
-	"berth/ring"
 )
 
 // Manager is what the simulator calls of a manager.
@@ -24,6 +23,9 @@ type Manager interface {
 	Load(ctx context.Context, id lambda.PoolID) lambda.Load
 	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
 	EnvironmentGone(id lambda.EnvironmentID)
+	HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error)
+	Offer(ctx context.Context, req lambda.OfferRequest) error
+	Held() int
 }
 
 // Tamper plants bugs, to test the simulator. A nil function changes nothing.
@@ -68,7 +70,7 @@ type Cluster struct {
 	net     *network
 	history *History
 	check   *checker
-	ring    *ring.Ring
+	rings   *rings
 	ctx     context.Context
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
@@ -94,13 +96,10 @@ func newCluster(o Options) *Cluster {
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.shape = newShape(c.rng)
 	c.check = newChecker(c)
-	for i := range c.shape.managers {
+	for i := range c.shape.managers + spareManagers {
 		c.names.managers = append(c.names.managers, lambda.ManagerID(fmt.Sprintf("m%d", i)))
 	}
-	var err error
-	if c.ring, err = ring.New(1, c.shape.quota, c.names.managers); err != nil {
-		panic(err) // the shape is wrong
-	}
+	c.rings = c.newRings()
 	for i := range c.shape.workers {
 		id := lambda.WorkerID(fmt.Sprintf("w%d", i))
 		c.names.workers = append(c.names.workers, id)
@@ -205,7 +204,7 @@ func (c *Cluster) startWorker(id lambda.WorkerID) {
 func (c *Cluster) startManager(id lambda.ManagerID) {
 	newProcess(c, c.managers[id], func(p *process) Manager {
 		var m Manager = manager.New(manager.Config{
-			ID: id, Workers: workersOf{c, p}, Rings: ring.Fixed(c.ring), Limit: c.believedLimit,
+			ID: id, Workers: workersOf{c, p}, Rings: c.rings.feed(p.name), Managers: peersOfManager{c, p}.find, Limit: c.believedLimit,
 			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
 			Current:   func(lambda.EnvironmentKey) bool { return true },
 			KeepAlive: c.shape.keepAlive(),
@@ -226,7 +225,7 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 func (c *Cluster) startFrontend(i int) {
 	newProcess(c, c.frontends[i], func(p *process) *frontend.Frontend {
 		return frontend.New(frontend.Config{
-			Catalog: c, Rings: ring.Fixed(c.ring), Limit: c.limit, Rand: c.source(p), Peers: peersOf{c, p, i},
+			Catalog: c, Rings: c.rings.feed(p.name), Limit: c.limit, Rand: c.source(p), Peers: peersOf{c, p, i},
 			Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { return managerOf{c, p, c.managers[id]}, true },
 			Worker:  func(id lambda.WorkerID) (frontend.Worker, bool) { return workerOf{c, p, c.workers[id]}, true },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {

@@ -103,14 +103,9 @@ func (e managedWorker) Start(ctx context.Context, req lambda.StartRequest) error
 // Renew implements manager.Worker.
 func (e managedWorker) Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error) {
 	key := fmt.Sprint(len(req.Holdings), req.Holdings[0])
-	return call(ctx, e.c.net, e.from, e.to, message{"renew", key}, controlLimit, func(ctx context.Context, w *worker) (lambda.RenewAnswer, error) {
-		return w.Renew(ctx, req)
+	return call(ctx, e.c.net, e.from, e.to, message{"renew", key}, controlLimit, func(_ context.Context, w *worker) (lambda.RenewAnswer, error) {
+		return w.renew(req, e.from), nil
 	})
-}
-
-// Adopt implements manager.Worker.
-func (e managedWorker) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
-	return lambda.AdoptAnswer{}, nil
 }
 
 // End implements manager.Worker.
