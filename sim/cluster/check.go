@@ -31,13 +31,14 @@ type checker struct {
 	running map[lambda.PoolID]int
 	losses  map[lambda.ManagerID][]time.Time // when each manager was lost or replaced
 	answers map[string]int                   // request → answers
+	given   map[string]string                // environment, its old manager and ring → its new manager
 }
 
 func newChecker(c *Cluster) *checker {
 	return &checker{
 		c: c, runs: map[string]lambda.EnvironmentID{}, inside: map[lambda.EnvironmentID]string{},
 		serves: map[lambda.EnvironmentID]lambda.EnvironmentKey{}, wants: map[string]function{}, running: map[lambda.PoolID]int{},
-		losses: map[lambda.ManagerID][]time.Time{}, answers: map[string]int{},
+		losses: map[lambda.ManagerID][]time.Time{}, answers: map[string]int{}, given: map[string]string{},
 	}
 }
 

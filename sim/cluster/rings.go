@@ -177,12 +177,35 @@ type managerPeer struct {
 func (e managerPeer) HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error) {
 	key := fmt.Sprint(req.Ring, len(req.Pools), req.Pools[0].Pool, req.Pools[0].Have)
 	answer, err := call(ctx, e.c.net, e.from, e.to, message{"hand-over", key}, controlLimit, func(ctx context.Context, m Manager) (lambda.HandOverAnswer, error) {
-		return m.HandOver(ctx, req)
+		answer, err := m.HandOver(ctx, req)
+		if ctx.Err() == nil {
+			e.c.check.handed(e.to.name, req, answer)
+		}
+		return answer, err
 	})
 	if err != nil {
 		e.c.check.lost(e.id)
 	}
 	return answer, err
+}
+
+// handed checks that nobody gives an environment to two successors, and notes what is given.
+func (k *checker) handed(from string, req lambda.HandOverRequest, answer lambda.HandOverAnswer) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, p := range answer.Pools {
+		for _, key := range p.Keys {
+			for _, h := range key.Environments {
+				to := fmt.Sprint(req.Successor, " under ", req.Ring)
+				given := string(h.Environment) + " from " + from + fmt.Sprint(" under ", req.Ring)
+				if other, again := k.given[given]; again && other != to {
+					k.c.history.violate("D5: environment %s was handed to %s and to %s", given, other, to)
+				}
+				k.given[given] = to
+				k.c.history.note("hand-over", from, string(h.Environment)+" to "+to, h.Reservation)
+			}
+		}
+	}
 }
 
 // Offer implements manager.Peer.
