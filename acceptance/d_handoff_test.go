@@ -91,6 +91,14 @@ func TestD2_NoIdleEnvironmentIsLost(t *testing.T) {
 		defer c.start()()
 		c.warm(30, "f")
 		replaceEach(t, w, c)
+		for range 4 { // the new managers' policies know as much as the old ones'
+			w.sleep(3 * time.Second)
+			if cold := c.again(30, "f"); cold != 0 {
+				t.Errorf("%d of 30 idle environments were lost", cold)
+			}
+		}
+		replaceEach(t, w, c)
+		w.sleep(3 * time.Second)
 		if cold := c.again(30, "f"); cold != 0 {
 			t.Errorf("%d of 30 idle environments were lost", cold)
 		}

@@ -209,7 +209,7 @@ func (m *Manager) heir(p *pool, epoch uint64, k lambda.HandedKey, h lambda.Hande
 		e.provision = m.provisionFor(p, k.Key, h.Qualifier)
 	}
 	if e.provision == nil {
-		e.record = m.recordOf(k.Key, k.MemoryMB)
+		e.record = m.recordOf(k.Key, k.MemoryMB, now)
 	}
 	switch h.State {
 	case lambda.HandedIdle:

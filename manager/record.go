@@ -39,7 +39,7 @@ type record struct {
 
 // record finds what is remembered of the function of a request, which wants a new environment.
 func (m *Manager) record(req lambda.AcquireRequest, now time.Time) *record {
-	r := m.recordOf(req.Key, req.Version.MemoryMB)
+	r := m.recordOf(req.Key, req.Version.MemoryMB, now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last, r.called = req, now
@@ -47,11 +47,12 @@ func (m *Manager) record(req lambda.AcquireRequest, now time.Time) *record {
 	return r
 }
 
-func (m *Manager) recordOf(key lambda.EnvironmentKey, memoryMB int) *record {
+// recordOf finds what is remembered of a key's function; a new record is of a function called now.
+func (m *Manager) recordOf(key lambda.EnvironmentKey, memoryMB int, now time.Time) *record {
 	key.ConfigID, key.Runtime = "", ""
 	v, ok := m.records.Load(key)
 	if !ok {
-		v, _ = m.records.LoadOrStore(key, &record{habit: m.cfg.KeepAlive.Function(memoryMB), warming: &m.warming})
+		v, _ = m.records.LoadOrStore(key, &record{habit: m.cfg.KeepAlive.Function(memoryMB), warming: &m.warming, called: now})
 	}
 	return v.(*record)
 }
