@@ -229,8 +229,10 @@ func (c *cluster) eventually(what string, ok func() bool) {
 	}
 }
 
-// patient gives managers on a busy machine time to answer.
-func patient(cfg *manager.Config) { cfg.HandOffLimit = 10 * time.Second }
+// patient gives managers on a busy machine time to answer, and calls time to come.
+func patient(cfg *manager.Config) {
+	cfg.HandOffLimit, cfg.ReservationLimit = 10*time.Second, manager.DefaultReservationLimit
+}
 
 // owners counts the worker's environments by owner.
 func (w *worker) owners() map[lambda.ManagerID]int {
