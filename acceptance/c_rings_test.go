@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"berth/frontend"
 	"berth/lambda"
 )
 
@@ -24,6 +25,9 @@ func shrunk(t *testing.T, w wiring) *cluster {
 	c.warm(80, "f")
 	return c
 }
+
+// steady makes frontends remember load as long as managers do.
+func steady(cfg *frontend.Config) { cfg.ShrinkWindow = frontend.DefaultShrinkWindow }
 
 func TestC2_FewManagersFollowMany(t *testing.T) {
 	wired(t, func(t *testing.T, w wiring) {
@@ -95,7 +99,7 @@ func TestC4_EqualRingsHaveOnePredecessorEach(t *testing.T) {
 func TestC5_UnchangedTrafficStartsNothingCold(t *testing.T) {
 	for _, c := range []struct{ managers, quota, calls int }{{8, 10, 80}, {2, 40, 80}, {8, 10, 7}, {2, 40, 12}} {
 		wired(t, func(t *testing.T, w wiring) {
-			k := newCluster(t, w, options{managers: c.managers, quota: c.quota, limit: 80, manager: patient})
+			k := newCluster(t, w, options{managers: c.managers, quota: c.quota, limit: 80, manager: patient, frontend: steady})
 			t.Cleanup(k.start())
 			k.warm(c.calls, "f")
 			k.deploy(80/(10-c.managers), named("new", 10-c.managers)...) // 8 become 2, and the other way round

@@ -75,6 +75,10 @@ func (w *worker) endCall(k *call) {
 	id := k.environment.Load().(lambda.EnvironmentID)
 	w.mu.Lock()
 	e := w.live[id]
+	if e.finish == nil { // the test is over
+		w.mu.Unlock()
+		return
+	}
 	close(e.finish)
 	e.finish = nil
 	w.now--

@@ -15,12 +15,11 @@ type legacy struct {
 // split decides to which part each environment goes. The parts are in slot order.
 //
 // Executions fill the parts by their slots, those that this manager keeps first; what they do not hold (a limit was lowered) goes
-// to the last. Idle environments of one key are spread over the first parts that together can run the pool's load, or as many
-// as there are of the key: those are the managers that calls will be drawn on, and a call that is drawn on a manager without an
-// idle environment would start a new one. What is provisioned goes to the first part: the pool's first manager asks for slot 0.
+// to the last. Idle environments of one key are spread over the first parts that together can run the pool's load, and fill the
+// following ones: so do frontends draw managers for calls, and a call that is drawn on a manager without an idle environment
+// would start a new one. What is provisioned goes to the first part: the pool's first manager asks for slot 0.
 func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) []lambda.ManagerID {
 	free := make([]int, len(parts))
-	perKey := map[lambda.EnvironmentKey]int{}
 	for i, p := range parts {
 		free[i] = max(0, p.To-p.From)
 	}
@@ -32,9 +31,6 @@ func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) 
 			heirs[i] = parts[0].Manager
 		case l.inUse:
 			heirs[i] = parts[fill(free, order)].Manager
-			perKey[l.key]++
-		default:
-			perKey[l.key]++
 		}
 	}
 	spreads := map[lambda.EnvironmentKey]*spread{}
@@ -44,7 +40,7 @@ func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) 
 		}
 		s := spreads[l.key]
 		if s == nil {
-			s = newSpread(parts, max(load, perKey[l.key]))
+			s = newSpread(parts, load)
 			spreads[l.key] = s
 		}
 		heirs[i] = parts[s.next()].Manager
@@ -78,34 +74,40 @@ func fill(free, order []int) int {
 	return order[len(order)-1]
 }
 
-// spread deals environments out to parts in proportion to their slots: each goes where the share given so far is least.
+// spread deals environments of one key out: to the first parts that together run the load in proportion to their slots; when they
+// have one for each slot, to the next part.
 type spread struct {
-	size  []int // slots of the parts that get some; the others have none
+	size  []int // slots, at least one
 	given []int
+	wide  int // how many parts get some now
 }
 
-func newSpread(parts []lambda.Part, need int) *spread {
-	s := &spread{}
+func newSpread(parts []lambda.Part, load int) *spread {
+	s := &spread{given: make([]int, len(parts))}
 	for _, p := range parts {
-		if need <= 0 && len(s.size) > 0 {
-			break
-		}
 		n := max(0, p.To-p.From)
+		if load > 0 || s.wide == 0 {
+			s.wide++
+		}
+		load -= n
 		s.size = append(s.size, max(1, n))
-		need -= n
 	}
-	s.given = make([]int, len(s.size))
 	return s
 }
 
 func (s *spread) next() int {
-	least := 0
-	for i := range s.size {
-		// given/size, compared without a division; of equal shares the earlier part.
-		if (s.given[i]+1)*s.size[least] < (s.given[least]+1)*s.size[i] {
-			least = i
+	for {
+		least := 0
+		for i := range s.wide {
+			// given/size, compared without a division; of equal shares the earlier part.
+			if s.given[i]*s.size[least] < s.given[least]*s.size[i] {
+				least = i
+			}
 		}
+		if s.given[least] < s.size[least] || s.wide == len(s.size) {
+			s.given[least]++
+			return least
+		}
+		s.wide++
 	}
-	s.given[least]++
-	return least
 }
