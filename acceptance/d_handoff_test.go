@@ -339,3 +339,35 @@ func TestD12_FrontendsOnDifferentRings(t *testing.T) {
 		}
 	})
 }
+
+// TestD2_ProvisionedEnvironmentsMoveToo: the first manager of the pool's order has them, and makes none anew.
+func TestD2_ProvisionedEnvironmentsMoveToo(t *testing.T) {
+	wired(t, func(t *testing.T, w wiring) {
+		req := request("f")
+		want := manager.Provision{
+			ID: manager.ProvisionID{Account: account, Function: "f", Qualifier: "live"}, Pool: unreserved, Changed: time.Unix(1, 0),
+			Targets: []manager.ProvisionTarget{{Key: req.Key, Version: req.Version, Count: 5}},
+		}
+		c := newCluster(t, w, options{managers: 3, quota: 10, limit: 30, manager: func(cfg *manager.Config) {
+			patient(cfg)
+			cfg.Provisions = func() []manager.Provision { return []manager.Provision{want} }
+		}})
+		c.provisioned = true
+		defer c.start()()
+		ready := func() bool {
+			m, _ := c.manager(c.order()[0])
+			return m.m.ProvisionStatus(want).Current == 5
+		}
+		c.eventually("they are made", ready)
+		for _, members := range [][]lambda.ManagerID{named("second", 3), named("third", 2), named("second", 3)} {
+			k := c.mustBegin(0, "f")
+			c.deploy(10, members...)
+			c.eventually("the new first manager has them", ready)
+			w.sleep(3 * time.Second)
+			c.worker.endCall(k)
+		}
+		if c.worker.made != 5 {
+			t.Errorf("%d environments were made, want 5", c.worker.made)
+		}
+	})
+}
