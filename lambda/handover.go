@@ -25,10 +25,12 @@ type PoolHandOver struct {
 	Parts []Part
 }
 
-// Bounds of one message between managers, or of a worker's answer to Adopt.
+// Bounds of one message between managers, or of a worker's answer to Adopt: an environment takes up to 1,100 bytes there, and
+// a message at most 1 MiB.
 const (
 	MaxHandedPools        = 500
-	MaxHandedEnvironments = 2000
+	MaxHandedEnvironments = 800
+	MaxOwnedPools         = 4000
 )
 
 // HandOverAnswer has one entry for each pool that was asked for, in their order.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"berth/lambda"
-	"berth/ring"
 )
 
 // will says who gets what of a pool, under the newest ring under which anybody asked. Guarded by pool.mu.
@@ -30,11 +29,6 @@ type givenAway struct {
 	timeout  time.Duration
 	memoryMB int
 	handed   lambda.Handed
-}
-
-func (m *Manager) ring() *ring.Ring {
-	h, _ := m.cfg.Rings()
-	return h.Current
 }
 
 // HandOver implements Peer: it ends this manager's tenures that are older than the successor's ring, decides once who gets

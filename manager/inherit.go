@@ -34,7 +34,7 @@ type claim struct {
 func (m *Manager) pull(ctx context.Context, from lambda.ManagerID, claims []*claim) {
 	m.owe(claims, true)
 	defer m.owe(claims, false)
-	open, limit, failed := claims, m.cfg.HandOffLimit, 0
+	open, limit, failed := claims, m.cfg.HandOffLimit*3/5, 0 // the rest is for asking the workers instead
 	pause := firstAskPause
 	for asks := 0; len(open) > 0 && asks < maxAsks; asks++ {
 		next, more, err := m.ask(ctx, from, open, limit)

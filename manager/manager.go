@@ -50,7 +50,7 @@ type Peer interface {
 const (
 	DefaultReservationLimit = 5 * time.Second // an unused reservation is given back after this
 	DefaultRoomLimit        = 2 * time.Second // how long a call waits for memory on a worker before it is throttled
-	// DefaultHandOffLimit is for the answers of living managers; one that does not answer within it counts as lost.
+	// DefaultHandOffLimit is for the answers of living managers, and of workers in place of a lost one.
 	DefaultHandOffLimit = 50 * time.Millisecond
 	sweepInterval       = time.Second
 	evictionTries       = 64 // idle environments ended to make room for one new environment

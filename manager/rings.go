@@ -26,6 +26,12 @@ func (m *Manager) followRings(ctx context.Context) {
 			last = h
 			m.waitRecovered(ctx)
 			m.turnAll(h)
+			m.lost.Range(func(key, _ any) bool {
+				if key.(lostOwner).version < uint64(h.Current.Version()) {
+					m.lost.Delete(key)
+				}
+				return true
+			})
 			m.offerAll(time.Now())
 			m.provisions.poke()
 			if len(h.Earlier) > 0 {

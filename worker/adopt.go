@@ -46,12 +46,12 @@ func (w *Worker) Adopt(_ context.Context, req lambda.AdoptRequest) (lambda.Adopt
 	return answer, nil
 }
 
-// poolsOf lists the pools of which an owner has environments.
+// poolsOf lists the pools of which an owner has environments, at most lambda.MaxOwnedPools.
 func (w *Worker) poolsOf(owner lambda.ManagerID) (answer lambda.AdoptAnswer) {
 	seen := map[lambda.PoolID]bool{}
 	for e := range w.registry.all() {
 		e.mu.Lock()
-		if e.ownerID == owner && !seen[e.pool] {
+		if e.ownerID == owner && !seen[e.pool] && len(seen) < lambda.MaxOwnedPools {
 			seen[e.pool] = true
 			answer.Pools = append(answer.Pools, lambda.HandedPool{Pool: e.pool})
 		}
