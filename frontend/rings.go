@@ -21,7 +21,9 @@ const (
 // movedError ends a search: a manager goes by another ring version.
 type movedError struct{ version uint64 }
 
-func (e *movedError) Error() string { return fmt.Sprintf("the manager goes by ring version %d", e.version) }
+func (e *movedError) Error() string {
+	return fmt.Sprintf("the manager goes by ring version %d", e.version)
+}
 
 // place is what a ring means for one pool. It is made once per pool, ring and limit.
 type place struct {
