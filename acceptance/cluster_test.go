@@ -23,17 +23,25 @@ import (
 
 // cluster is several frontends and managers, and one worker whose environments are scripted.
 type cluster struct {
-	t         *testing.T
-	wiring    wiring
-	client    *wire.Client
-	calls     sync.Map // request id → *call
-	ring      atomic.Pointer[ring.Ring]
-	limits    sync.Map // lambda.PoolID → int
-	managers  map[lambda.ManagerID]*tapped
-	frontends []*frontend.Frontend
-	peers     []*peers
-	worker    *worker
-	timeline  timeline
+	t        *testing.T
+	wiring   wiring
+	client   *wire.Client
+	calls    sync.Map      // request id → *call
+	history  *ring.History // the newest
+	feeds    []*ring.Feed  // of the managers and frontends
+	running  context.Context
+	roles    sync.WaitGroup
+	limits   sync.Map // lambda.PoolID → int
+	managers map[lambda.ManagerID]*tapped
+
+	managersMu sync.Mutex // of managers, for tests that add some while calls run
+	frontends  []*frontend.Frontend
+	peers      []*peers
+	worker     *worker
+	timeline   timeline
+
+	handed handOvers
+	edit   func(*manager.Config) // of every manager
 
 	provisioned bool // function "f" has environments made ahead
 }
@@ -53,6 +61,7 @@ var unreserved = lambda.PoolID{Account: account}
 func newCluster(t *testing.T, w wiring, o options) *cluster {
 	t.Helper()
 	c := &cluster{t: t, wiring: w, managers: map[lambda.ManagerID]*tapped{}}
+	c.edit = o.manager
 	c.worker = &worker{c: c, live: map[lambda.EnvironmentID]*running{}}
 	if w.http {
 		c.client = wire.NewClient(token, nil)
@@ -81,7 +90,15 @@ func (c *cluster) setRing(quota int, ids []lambda.ManagerID) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.ring.Store(r)
+	c.history = &ring.History{Current: r}
+}
+
+// feed is how one role learns of rings.
+func (c *cluster) feed() *ring.Feed {
+	f := &ring.Feed{}
+	f.Set(c.history)
+	c.feeds = append(c.feeds, f)
+	return f
 }
 
 func (c *cluster) setLimit(id lambda.PoolID, limit int) { c.limits.Store(id, limit) }
@@ -94,19 +111,27 @@ func (c *cluster) limit(id lambda.PoolID) int {
 }
 
 func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
+	feed := c.feed()
 	cfg := manager.Config{
-		ID: id, Workers: c.worker, Ring: c.ring.Load, Limit: c.limit,
-		Reachable: func(_ context.Context, other lambda.ManagerID) bool { return c.managers[other].alive() },
-		Current:   func(lambda.EnvironmentKey) bool { return true },
-		Log:       slog.New(slog.DiscardHandler),
+		ID: id, Workers: c.worker, Rings: feed.Get, Managers: c.peer, Limit: c.limit,
+		Reachable: func(_ context.Context, other lambda.ManagerID) bool {
+			m, ok := c.manager(other)
+			return ok && m.alive()
+		},
+		Current: func(lambda.EnvironmentKey) bool { return true },
+		Log:     slog.New(slog.DiscardHandler),
 
 		ReservationLimit: c.wiring.d(manager.DefaultReservationLimit),
 	}
 	if edit != nil {
 		edit(&cfg)
 	}
-	m := &tapped{id: id, c: c, m: manager.New(cfg)}
+	m := &tapped{id: id, c: c, feed: feed, m: manager.New(cfg)}
+	m.ctx, m.stop = context.WithCancel(context.Background())
+	c.t.Cleanup(m.stop)
+	c.managersMu.Lock()
 	c.managers[id] = m
+	c.managersMu.Unlock()
 	if c.wiring.http {
 		handler := wire.NewHandler(token, m, nil)
 		m.edge = wire.NewManager(c.client, c.listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -121,9 +146,9 @@ func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
 func (c *cluster) addFrontend(edit func(*frontend.Config)) *frontend.Frontend {
 	p := &peers{c: c, self: len(c.frontends)}
 	cfg := frontend.Config{
-		Catalog: c, Ring: c.ring.Load, Limit: c.limit, Peers: p,
+		Catalog: c, Rings: c.feed().Get, Limit: c.limit, Peers: p,
 		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
-			m, ok := c.managers[id]
+			m, ok := c.manager(id)
 			if ok && m.edge != nil {
 				return m.edge, true
 			}
@@ -167,25 +192,34 @@ func (c *cluster) Resolve(ref lambda.Ref) (catalog.Target, error) {
 	return target, nil
 }
 
-// runFrontends starts the frontends' and managers' background work; the returned function stops it and waits.
+// start starts the frontends' and managers' background work; the returned function stops it and waits.
 func (c *cluster) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
+	c.running = ctx
 	for _, f := range c.frontends {
-		wg.Go(func() { f.Run(ctx) })
+		c.roles.Go(func() { f.Run(ctx) })
 	}
 	for _, m := range c.managers {
-		wg.Go(func() { m.m.Run(ctx) })
+		c.run(m)
 	}
-	return func() { cancel(); wg.Wait() }
+	return func() { cancel(); c.roles.Wait() }
+}
+
+// run runs a manager until everything is stopped, or it is killed.
+func (c *cluster) run(m *tapped) {
+	context.AfterFunc(c.running, m.stop)
+	c.roles.Go(func() { m.m.Run(m.ctx) })
 }
 
 // size returns |S| of the unreserved pool as frontend i sees it.
 func (c *cluster) size(i int) int { _, size := c.frontends[i].Load(unreserved); return size }
 
+// current returns the newest ring.
+func (c *cluster) current() *ring.Ring { return c.history.Current }
+
 // order returns the managers in the unreserved pool's order.
 func (c *cluster) order() []lambda.ManagerID {
-	r := c.ring.Load()
+	r := c.current()
 	return r.Managers(unreserved, r.Len(), nil)
 }
 
@@ -255,9 +289,12 @@ func (c *cluster) wantThrottled(i int, function, reason string) {
 // running is one environment of the scripted worker.
 type running struct {
 	key    lambda.EnvironmentKey
+	pool   lambda.PoolID
 	owner  lambda.ManagerID
-	number uint64        // of the last reservation that was used or given back
-	finish chan struct{} // nil while idle
+	epoch  uint64
+	owners []lambda.ManagerID // all that ever were
+	number uint64             // of the last reservation that was used or given back
+	finish chan struct{}      // nil while idle
 	call   *call
 }
 
@@ -275,6 +312,8 @@ type worker struct {
 func (w *worker) Candidates(*lambda.Version) []placement.Worker {
 	return []placement.Worker{{ID: "w", FreeBytes: 1 << 50}}
 }
+func (w *worker) All() []lambda.WorkerID { return []lambda.WorkerID{"w"} }
+
 func (w *worker) Worker(lambda.WorkerID) (manager.Worker, bool) {
 	if w.edge != nil {
 		return w.edge, true
@@ -286,10 +325,11 @@ func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.made++
-	w.live[req.Environment] = &running{key: req.Key, owner: req.Owner}
+	w.live[req.Environment] = &running{key: req.Key, pool: req.Pool, owner: req.Owner, epoch: req.Epoch, owners: []lambda.ManagerID{req.Owner}}
 	w.c.timeline.add("start " + string(req.Owner))
 	if req.Ahead {
-		go w.c.managers[req.Owner].edgeIdle(req.Environment, 0)
+		m, _ := w.c.manager(req.Owner)
+		go m.edgeIdle(req.Environment, 0)
 	}
 	return nil
 }
@@ -299,7 +339,7 @@ func (w *worker) Renew(_ context.Context, req lambda.RenewRequest) (answer lambd
 	defer w.mu.Unlock()
 	for _, h := range req.Holdings {
 		switch e := w.live[h.Environment]; {
-		case e == nil:
+		case e == nil, !e.renew(req.Owner, h.Epoch):
 			answer.Gone = append(answer.Gone, h.Environment)
 		case e.finish != nil:
 		case h.GiveBack:
@@ -318,7 +358,8 @@ func (w *worker) End(_ context.Context, id lambda.EnvironmentID) error {
 	delete(w.live, id)
 	w.mu.Unlock()
 	if e != nil {
-		w.c.managers[e.owner].m.EnvironmentGone(id)
+		m, _ := w.c.manager(e.owner)
+		m.m.EnvironmentGone(id)
 	}
 	return nil
 }
@@ -369,7 +410,8 @@ func (w *worker) end(n int, owner lambda.ManagerID) {
 	}
 	w.mu.Unlock()
 	for id, e := range ended {
-		w.c.managers[e.owner].edgeIdle(id, e.number)
+		m, _ := w.c.manager(e.owner)
+		m.edgeIdle(id, e.number)
 		<-e.call.done
 	}
 	if len(ended) < n {
@@ -400,13 +442,17 @@ func (w *worker) countOf(owner lambda.ManagerID) int {
 
 // tapped is a manager whose answers a test can watch, delay, replace, or cut off.
 type tapped struct {
-	id   lambda.ManagerID
-	c    *cluster
-	m    *manager.Manager
-	edge *wire.Manager // how others reach it, when not directly
-	dead atomic.Bool
-	tap  atomic.Pointer[func(lambda.AcquireRequest, lambda.Answer) lambda.Answer]
-	hold atomic.Int64 // nanoseconds by which each answer is late
+	id     lambda.ManagerID
+	c      *cluster
+	m      *manager.Manager
+	edge   *wire.Manager // how others reach it, when not directly
+	dead   atomic.Bool
+	silent atomic.Bool // does not answer hand-overs
+	tap    atomic.Pointer[func(lambda.AcquireRequest, lambda.Answer) lambda.Answer]
+	feed   *ring.Feed
+	ctx    context.Context // of its Run
+	stop   context.CancelFunc
+	hold   atomic.Int64 // nanoseconds by which each answer is late
 }
 
 func (m *tapped) alive() bool { return !m.dead.Load() }

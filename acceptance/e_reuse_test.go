@@ -52,7 +52,7 @@ func (c *cluster) makeIdle(function string, owner lambda.ManagerID) {
 func request(function string) lambda.AcquireRequest {
 	v := &lambda.Version{Account: account, Function: function, Number: lambda.Latest, ConfigID: "c1", MemoryMB: 128}
 	key := lambda.EnvironmentKey{Account: account, Function: function, Version: v.Number, ConfigID: v.ConfigID, Runtime: "r1"}
-	return lambda.AcquireRequest{Pool: unreserved, Key: key, Version: v}
+	return lambda.AcquireRequest{Ring: 1, Pool: unreserved, Key: key, Version: v}
 }
 
 // favour makes frontends draw the managers in the given order.

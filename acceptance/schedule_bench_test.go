@@ -45,12 +45,12 @@ func newInstant(tb testing.TB, managers, workers, functions int) *instant {
 	}
 	for _, id := range ids {
 		in.managers[id] = manager.New(manager.Config{
-			ID: id, Workers: in, Ring: in.Ring, Limit: in.limit, Log: slog.New(slog.DiscardHandler),
+			ID: id, Workers: in, Rings: ring.Fixed(in.ring), Limit: in.limit, Log: slog.New(slog.DiscardHandler),
 			Current: func(lambda.EnvironmentKey) bool { return true },
 		})
 	}
 	in.frontend = frontend.New(frontend.Config{
-		Catalog: in, Ring: in.Ring, Limit: in.limit,
+		Catalog: in, Rings: ring.Fixed(in.ring), Limit: in.limit,
 		Manager:        func(id lambda.ManagerID) (frontend.Manager, bool) { m, ok := in.managers[id]; return m, ok },
 		Worker:         func(lambda.WorkerID) (frontend.Worker, bool) { return in, true },
 		RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) { return "r1", nil },
@@ -58,7 +58,6 @@ func newInstant(tb testing.TB, managers, workers, functions int) *instant {
 	return in
 }
 
-func (in *instant) Ring() *ring.Ring        { return in.ring }
 func (in *instant) limit(lambda.PoolID) int { return 1_000_000 }
 
 // Resolve finds function fN by its number, which a Ref carries as its qualifier.
@@ -71,6 +70,12 @@ func (in *instant) Resolve(ref lambda.Ref) (catalog.Target, error) {
 }
 
 func (in *instant) Candidates(*lambda.Version) []placement.Worker { return in.workers }
+
+func (in *instant) All() []lambda.WorkerID { return nil }
+
+func (in *instant) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return lambda.AdoptAnswer{}, nil
+}
 
 func (in *instant) Worker(lambda.WorkerID) (manager.Worker, bool) { return in, true }
 

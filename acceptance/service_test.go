@@ -63,16 +63,16 @@ func newService(t *testing.T, set serviceSettings) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theRing := func() *ring.Ring { return r }
+	theRing := ring.Fixed(r)
 	s.manager = manager.New(manager.Config{
-		ID: "m", Workers: s.machine, Ring: theRing, Limit: cat.Limit, Log: slog.New(slog.DiscardHandler),
+		ID: "m", Workers: s.machine, Rings: theRing, Limit: cat.Limit, Log: slog.New(slog.DiscardHandler),
 		Current:    func(lambda.EnvironmentKey) bool { return true },
 		Provisions: s.provisions,
 		RoomLimit:  time.Millisecond,
 	})
 	s.machine.owner = s.manager
 	f := frontend.New(frontend.Config{
-		Catalog: cat, Ring: theRing, Limit: cat.Limit,
+		Catalog: cat, Rings: theRing, Limit: cat.Limit,
 		Manager:        func(lambda.ManagerID) (frontend.Manager, bool) { return counted{s}, true },
 		Worker:         func(lambda.WorkerID) (frontend.Worker, bool) { return s.machine, true },
 		RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) { return "r1", nil },
@@ -267,6 +267,12 @@ func (c counted) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 
 func (m *machine) Candidates(*lambda.Version) []placement.Worker {
 	return []placement.Worker{{ID: "w", FreeBytes: 1 << 50}}
+}
+
+func (m *machine) All() []lambda.WorkerID { return nil }
+
+func (m *machine) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return lambda.AdoptAnswer{}, nil
 }
 
 func (m *machine) Worker(lambda.WorkerID) (manager.Worker, bool) { return m, true }

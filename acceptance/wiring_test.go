@@ -75,11 +75,16 @@ func (w *worker) endCall(k *call) {
 	id := k.environment.Load().(lambda.EnvironmentID)
 	w.mu.Lock()
 	e := w.live[id]
+	if e.finish == nil { // the test is over
+		w.mu.Unlock()
+		return
+	}
 	close(e.finish)
 	e.finish = nil
 	w.now--
 	owner, number := e.owner, e.number
 	w.mu.Unlock()
-	w.c.managers[owner].edgeIdle(id, number)
+	m, _ := w.c.manager(owner)
+	m.edgeIdle(id, number)
 	<-k.done
 }

@@ -268,7 +268,7 @@ func holdReservation() error {
 	f := frontend.New(frontend.Config{
 		Catalog: cat,
 		Limit:   cat.Limit,
-		Ring: func() *ring.Ring {
+		Rings: func() (*ring.History, <-chan struct{}) {
 			var ids []lambda.ManagerID
 			for _, m := range all.View().Managers {
 				ids = append(ids, lambda.ManagerID(m.ID))
@@ -277,7 +277,7 @@ func holdReservation() error {
 			if err != nil {
 				panic(err)
 			}
-			return r
+			return &ring.History{Current: r}, nil
 		},
 		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
 			m, ok := all.View().Manager(id)

@@ -68,7 +68,7 @@ type Config struct {
 	Manager func(lambda.ManagerID) (Manager, bool)
 	Worker  func(lambda.WorkerID) (Worker, bool)
 	Peers   Peers
-	Ring    func() *ring.Ring
+	Rings   ring.Source // the newest ring, and the earlier ones that are kept
 	Limit   func(lambda.PoolID) int
 	// RuntimeVersion says in which version of its runtime a function version runs now.
 	RuntimeVersion func(*lambda.Version) (lambda.RuntimeVersionID, error)

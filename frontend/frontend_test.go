@@ -45,7 +45,7 @@ func newFrontend(s *stage) *frontend.Frontend {
 	return frontend.New(frontend.Config{
 		Catalog:        s,
 		Manager:        func(id lambda.ManagerID) (frontend.Manager, bool) { return s, id == "m" },
-		Ring:           func() *ring.Ring { return r },
+		Rings:          ring.Fixed(r),
 		Limit:          func(lambda.PoolID) int { return 10 },
 		Worker:         func(id lambda.WorkerID) (frontend.Worker, bool) { return s, id == "w" },
 		RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) { return "r1", nil },

@@ -14,6 +14,7 @@ import (
 type poolView struct {
 	id       lambda.PoolID
 	inFlight atomic.Int64 // of this frontend: acquiring or running
+	place    atomic.Pointer[place]
 
 	mu       sync.Mutex
 	size     int       // |S|: the first size managers of the pool's order
@@ -130,7 +131,9 @@ func (f *Frontend) query(ctx context.Context, id lambda.PoolID) PeerLoad {
 // shrink lowers |S| to what the managers report (A6, A7). Reports older than the window count as idle: no call of this
 // frontend went there since.
 func (f *Frontend) shrink(p *poolView, now time.Time) {
-	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
+	h, _ := f.cfg.Rings()
+	at := f.placeOf(p, h)
+	r, limit := h.Current, at.limit
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	running := 0

@@ -18,30 +18,31 @@ type route struct {
 	f     *Frontend
 	p     *poolView
 	req   lambda.AcquireRequest
+	at    *place
 	order []lambda.ManagerID // the useful managers, in the pool's order
 	dead  []lambda.ManagerID
 	last  map[lambda.ManagerID]lambda.Answer // last refusal of each manager asked for more than reuse
 	asked []lambda.ManagerID                 // the keys of last, in the order of the first refusals
 }
 
-// acquire finds an environment. Designs in play: draws in S for an idle one (E), then one made by a manager of S, then a
+// search finds an environment under one ring. Designs in play: draws in S for an idle one (E), then one made by a manager of S, then a
 // larger S (A, B), then the managers beyond it. A call is throttled only when all managers were seen at their quota at one
-// moment. The error is TooManyRequests then.
-func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireRequest, provisioned bool) (lambda.Reservation, error) {
-	r, limit := f.cfg.Ring(), f.cfg.Limit(p.id)
-	useful := r.Useful(limit)
+// moment. The error is TooManyRequests then, or a movedError.
+func (f *Frontend) search(ctx context.Context, p *poolView, at *place, req lambda.AcquireRequest, provisioned bool) (lambda.Reservation, error) {
+	r, limit, useful := at.history.Current, at.limit, at.useful
+	req.Ring = uint64(r.Version())
 	if r.Len() == 0 {
 		return lambda.Reservation{}, lambda.Errorf(lambda.ServiceFailure, "No manager is alive.")
 	}
 	if provisioned && useful != 1 { // with one useful manager the search below asks nobody else
-		if answer, err := (&route{f: f, p: p, req: req}).askAhead(ctx, r); err != nil || answer.Verdict == lambda.Granted {
+		if answer, err := (&route{f: f, p: p, req: req, at: at}).askAhead(ctx, r); err != nil || answer.Verdict == lambda.Granted {
 			return answer.Reservation, err
 		}
 	}
 	if useful == 0 {
 		return lambda.Reservation{}, throttled(p.id)
 	}
-	c := &route{f: f, p: p, req: req, order: r.Managers(p.id, useful, nil)}
+	c := &route{f: f, p: p, req: req, at: at, order: at.order[:useful]}
 	size := min(p.currentSize(), useful)
 	answer, err := c.drawIn(ctx, c.order[:size])
 	if err != nil || answer.Verdict == lambda.Granted {
@@ -174,6 +175,7 @@ func (c *route) askFor(ctx context.Context, id lambda.ManagerID, reuseOnly bool)
 	req := c.req
 	req.ReuseOnly = reuseOnly
 	req.Unreachable = c.dead
+	req.Predecessors = c.at.predecessors(id)
 	m, ok := c.f.cfg.Manager(id)
 	if !ok {
 		c.dead = append(c.dead, id)
@@ -186,6 +188,9 @@ func (c *route) askFor(ctx context.Context, id lambda.ManagerID, reuseOnly bool)
 	}
 	if err != nil {
 		return lambda.Answer{}, err
+	}
+	if answer.Verdict == lambda.Moved {
+		return lambda.Answer{}, &movedError{answer.Ring}
 	}
 	c.p.report(id, answer, time.Now())
 	if answer.Verdict != lambda.Granted && answer.Verdict != lambda.Miss {

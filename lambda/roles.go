@@ -9,6 +9,8 @@ import (
 type StartRequest struct {
 	Environment EnvironmentID
 	Owner       ManagerID // who is told when the environment becomes idle or ends
+	Epoch       uint64    // the ring version under which the owner has it
+	Pool        PoolID    // a label: what an adopter asks for when the owner is lost
 	Key         EnvironmentKey
 	Version     *Version
 	// Ahead makes the environment before there is a call for it (provisioned concurrency): no reservation goes with it, the
@@ -21,9 +23,10 @@ type StartRequest struct {
 // leader after all its servers restarted (12 s), so that no election ends environments.
 const OwnerLease = 20 * time.Second
 
-// RenewRequest renews an owner's lease on its environments of one worker, and says what it knows of them.
+// RenewRequest renews an owner's lease on its environments of one worker, and says what it knows of them. A new owner, with
+// an epoch above the last one's, adopts environments by it.
 type RenewRequest struct {
-	Owner    ManagerID
+	Owner    ManagerID // "" for a frontend, which may give reservations back only
 	Holdings []Holding
 }
 
@@ -32,13 +35,14 @@ type Holding struct {
 	Environment EnvironmentID
 	Reservation uint64 // Reservation.Number of its last reservation
 	GiveBack    bool   // that reservation has expired: if it was not used until now, it never may be
+	Epoch       uint64 // the ring version under which the owner got it; the words of a stale owner mean nothing
 }
 
 // RenewAnswer says which holdings are not what a busy environment's owner believes them to be. It makes up for words of the
 // worker that were lost.
 type RenewAnswer struct {
 	Idle []EnvironmentID // the holding's reservation is over, and the environment can take the next
-	Gone []EnvironmentID // not on this worker (any more), and never again
+	Gone []EnvironmentID // not on this worker (any more), and never again; or another manager owns it
 }
 
 // Predecessor is a manager that held some slots of a pool's limit in an earlier ring version: [From, To). See ring.History.
@@ -55,6 +59,10 @@ type AcquireRequest struct {
 	Version *Version
 	// ReuseOnly asks for an existing environment: the answer is Miss where there is none (design E).
 	ReuseOnly bool
+	// Ring is the version by which the frontend chose the manager.
+	Ring uint64
+	// Predecessors held the manager's slots of the pool under earlier rings (design C); nil when there are none.
+	Predecessors []Predecessor
 	// Unreachable are managers before the asked one in the pool's order that the frontend could not reach. The asked one
 	// takes over their quota when it finds them unreachable too.
 	Unreachable []ManagerID
@@ -70,12 +78,14 @@ const (
 	Throttled           // the manager's quota of the pool is used up
 	RateLimited         // the function gains environments too fast; nothing idle fits
 	Full                // no worker has room
+	Moved               // the manager goes by another ring version than the request: see Answer.Ring
 )
 
 // Answer is what a manager says to an AcquireRequest. It always carries the manager's load of the pool.
 type Answer struct {
 	Verdict     Verdict
 	Reservation Reservation // with Granted
+	Ring        uint64      // with Moved: the manager's version
 	Load        Load
 }
 

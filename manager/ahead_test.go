@@ -24,6 +24,8 @@ func want(n int64) wanting {
 func (w wanting) Function(int) manager.Habit { return w }
 func (w wanting) Began(time.Time)            {}
 func (w wanting) Ended(time.Time)            {}
+func (w wanting) Came(bool, time.Time)       {}
+func (w wanting) Left(bool)                  {}
 func (w wanting) Wanted(time.Time) (keep, ahead int) {
 	return int(w.n.Load()), int(w.n.Load())
 }
@@ -68,7 +70,7 @@ func TestNoMoreIsMadeAheadThanThePoolMayRun(t *testing.T) {
 		}
 		m := manager.New(manager.Config{
 			ID: "m", Workers: w, KeepAlive: want(50), Log: slog.New(slog.DiscardHandler),
-			Ring: func() *ring.Ring { return r }, Limit: func(lambda.PoolID) int { return 6 },
+			Rings: ring.Fixed(r), Limit: func(lambda.PoolID) int { return 6 },
 			Current: func(lambda.EnvironmentKey) bool { return true },
 		})
 		w.owner = m

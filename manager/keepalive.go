@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -21,6 +22,10 @@ type Habit interface {
 	// Wanted returns how many environments, beside those that run, are worth their memory now: more end. So many of them are
 	// worth being made if they are not there.
 	Wanted(now time.Time) (keep, ahead int)
+	// Came and Left are told of environments that other managers hand over, or that are handed over to them: in use, or
+	// idle since the given time.
+	Came(inUse bool, since time.Time)
+	Left(inUse bool)
 }
 
 // maxLevels bounds what is remembered of one function, in calls at once: 8 bytes each, as many as were ever needed.
@@ -69,6 +74,41 @@ func (h *habit) Ended(now time.Time) {
 		h.left[h.running-1] = now.UnixNano()
 	}
 	h.running--
+}
+
+// Came implements Habit.
+func (h *habit) Came(inUse bool, since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.running >= maxLevels || len(h.left) >= maxLevels:
+		if inUse {
+			h.running++
+		}
+	case inUse:
+		h.left = slices.Insert(h.left, min(max(h.running, 0), len(h.left)), 0)
+		h.running++
+	default:
+		for i := max(h.running, 0); i < len(h.left); i++ {
+			if h.left[i] == 0 {
+				h.left[i] = since.UnixNano()
+				return
+			}
+		}
+		h.left = append(h.left, since.UnixNano())
+	}
+}
+
+// Left implements Habit.
+func (h *habit) Left(inUse bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if inUse {
+		h.running--
+	}
+	if at := max(h.running, 0); at < len(h.left) { // the level above those that run now is one that fell idle, or ran
+		h.left = slices.Delete(h.left, at, at+1)
+	}
 }
 
 // Wanted implements Habit.

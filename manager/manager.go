@@ -23,6 +23,8 @@ type Worker interface {
 	// Renew extends the lease on environments, and says which are idle or gone although their manager may believe otherwise.
 	// Error: lambda.ErrUnreachable.
 	Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error)
+	// Adopt takes over environments of an owner that is lost. Error: lambda.ErrUnreachable.
+	Adopt(ctx context.Context, req lambda.AdoptRequest) (lambda.AdoptAnswer, error)
 	// End ends an environment; when it returns its memory is free.
 	End(ctx context.Context, env lambda.EnvironmentID) error
 }
@@ -31,25 +33,40 @@ type Worker interface {
 type Workers interface {
 	// Candidates describes them for the placement of an environment of version v.
 	Candidates(v *lambda.Version) []placement.Worker
+	// All lists them, whatever runs there.
+	All() []lambda.WorkerID
 	Worker(id lambda.WorkerID) (Worker, bool)
+}
+
+// Peer is another manager.
+type Peer interface {
+	// HandOver asks for what the peer held of pools that are the caller's now. Error: lambda.ErrUnreachable.
+	HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error)
+	// Offer tells the peer that there is something to ask for. Error: lambda.ErrUnreachable.
+	Offer(ctx context.Context, req lambda.OfferRequest) error
 }
 
 // Limits of time. See Config to change them.
 const (
 	DefaultReservationLimit = 5 * time.Second // an unused reservation is given back after this
 	DefaultRoomLimit        = 2 * time.Second // how long a call waits for memory on a worker before it is throttled
-	sweepInterval           = time.Second
-	evictionTries           = 64 // idle environments ended to make room for one new environment
-	renewalsPerLease        = 4  // so that three may be lost in a row
-	endLimit                = 4500 * time.Millisecond
+	// DefaultHandOffLimit is for the answers of living managers, and of workers in place of a lost one.
+	DefaultHandOffLimit = 50 * time.Millisecond
+	sweepInterval       = time.Second
+	evictionTries       = 64 // idle environments ended to make room for one new environment
+	tenureTries         = 8  // of one request, under the tenures that follow one another meanwhile
+	renewalsPerLease    = 4  // so that three may be lost in a row
+	endLimit            = 4500 * time.Millisecond
 )
 
 // Config of a Manager. Zero durations take the defaults.
 type Config struct {
 	ID      lambda.ManagerID
 	Workers Workers
-	// Ring returns the current ring; it is never nil.
-	Ring func() *ring.Ring
+	// Rings tells the newest ring and the earlier ones that are kept. It is asked again when its channel is closed.
+	Rings ring.Source
+	// Managers finds the living other managers; nil when there never are any.
+	Managers func(lambda.ManagerID) (Peer, bool)
 	// Limit returns a pool's limit on running executions as the catalog has it now.
 	Limit func(lambda.PoolID) int
 	// Reachable reports whether another manager answers; it has a time limit of its own. Only asked when a frontend says
@@ -63,6 +80,7 @@ type Config struct {
 	KeepAlive        KeepAlive // of environments that are not provisioned; nil is NewHistogram(DefaultWorth)
 	ReservationLimit time.Duration
 	RoomLimit        time.Duration // negative: a call does not wait for room
+	HandOffLimit     time.Duration // how long a call waits for what the manager's predecessors hold of its pool
 	Lease            time.Duration // the workers' lambda.OwnerLease
 	// Rand draws workers and environments' ids. It must be safe for concurrent use; nil is the runtime's own source.
 	Rand rand.Source
@@ -81,7 +99,15 @@ type Manager struct {
 	records      sync.Map     // lambda.EnvironmentKey without ConfigID and Runtime → *record
 	warming      atomic.Int64 // environments that the policy is making ahead of calls
 	rng          *rand.Rand
-	background   sync.WaitGroup // calls of workers
+	lost         sync.Map // lostOwner → struct{}: nothing of it is left on any worker
+	recovered    atomic.Pointer[chan struct{}]
+	offering     atomic.Bool
+
+	life       context.Context // ends with Run
+	stop       context.CancelFunc
+	mu         sync.Mutex
+	stopped    bool           // Run is ending: nothing more in the background
+	background sync.WaitGroup // calls of workers and other managers
 }
 
 // New makes a manager without environments.
@@ -95,13 +121,18 @@ func New(cfg Config) *Manager {
 	if cfg.RoomLimit == 0 {
 		cfg.RoomLimit = DefaultRoomLimit
 	}
+	if cfg.HandOffLimit == 0 {
+		cfg.HandOffLimit = DefaultHandOffLimit
+	}
 	if cfg.Lease == 0 {
 		cfg.Lease = lambda.OwnerLease
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = runtimeSource{}
 	}
-	return &Manager{cfg: cfg, rng: rand.New(cfg.Rand), provisions: newProvisions()}
+	m := &Manager{cfg: cfg, rng: rand.New(cfg.Rand), provisions: newProvisions()}
+	m.life, m.stop = context.WithCancel(context.Background())
+	return m
 }
 
 // runtimeSource is the runtime's random generator, which is safe for concurrent use.
@@ -109,15 +140,19 @@ type runtimeSource struct{}
 
 func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
 
-// Run looks after leases, expired reservations and idle environments until ctx ends. The environments themselves end one
-// lease later, unless Run goes on in time.
+// Run looks after leases, expired reservations and idle environments, and moves what becomes another manager's, until ctx ends.
+// The environments themselves end one lease later, unless Run goes on in time. A manager runs once.
 func (m *Manager) Run(ctx context.Context) error {
+	defer m.halt()
+	recovered := make(chan struct{})
+	m.recovered.Store(&recovered)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { m.keepRecovering(ctx, recovered) })
+	parts.Go(func() { m.keepProvisioned(ctx) })
+	parts.Go(func() { m.followRings(ctx) })
 	tick := time.NewTicker(min(sweepInterval, m.cfg.ReservationLimit/4))
 	defer tick.Stop()
-	defer m.background.Wait()
-	var provisioning sync.WaitGroup
-	defer provisioning.Wait()
-	provisioning.Go(func() { m.keepProvisioned(ctx) })
 	var renewed time.Time
 	for {
 		select {
@@ -130,15 +165,72 @@ func (m *Manager) Run(ctx context.Context) error {
 			}
 			m.renew(ctx, now, all)
 			m.sweep(ctx, now)
+			m.offerAll(now)
 		}
 	}
 }
 
+// spawn runs f in the background, with a context that ends with Run; not once Run is ending.
+func (m *Manager) spawn(f func(context.Context)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.stopped {
+		m.background.Go(func() { f(m.life) })
+	}
+}
+
+// halt ends what runs in the background, and waits for it.
+func (m *Manager) halt() {
+	m.stop()
+	m.mu.Lock()
+	m.stopped = true
+	m.mu.Unlock()
+	m.background.Wait()
+}
+
 // Acquire decides on a request. Within its quota of the pool it reserves an idle environment of the request's key, the most
 // recently used first so that the others can end, or else a new one. When no worker has room it waits for some, up to
-// Config.RoomLimit. An error means that a start failed; nothing runs.
+// Config.RoomLimit. Under a ring that is new to the pool it first gets what its predecessors hold. An error means that a start
+// failed; nothing runs.
 func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
-	answer, err := m.try(ctx, req)
+	p := m.pool(req.Pool)
+	for range tenureTries {
+		t := p.tenure.Load()
+		if t == nil || t.version != req.Ring || !t.settled.Load() {
+			var moved uint64
+			if t, moved = m.enter(ctx, p, &req); moved != 0 {
+				return lambda.Answer{Verdict: lambda.Moved, Ring: moved}, nil
+			}
+			if answer, ok := m.inKept(ctx, p, t, req); ok {
+				return answer, nil
+			}
+		}
+		if answer, err := m.decide(ctx, p, t, req); answer.Verdict != lambda.Moved {
+			return answer, err
+		}
+	}
+	return lambda.Answer{Verdict: lambda.Moved, Ring: p.tenure.Load().version}, nil
+}
+
+// inKept reserves an idle environment in the slots that the manager kept from earlier rings: what suffices needs no
+// predecessor. Else it waits for the others.
+func (m *Manager) inKept(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest) (lambda.Answer, bool) {
+	if t.settled.Load() {
+		return lambda.Answer{}, false
+	}
+	if t.kept.count() > 0 {
+		req.ReuseOnly = true
+		if answer, _ := m.try(ctx, p, t, req); answer.Verdict == lambda.Granted {
+			return answer, true
+		}
+	}
+	m.awaitSlots(ctx, p, t)
+	return lambda.Answer{}, false
+}
+
+// decide is Acquire under one tenure: Moved when that ends meanwhile.
+func (m *Manager) decide(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest) (lambda.Answer, error) {
+	answer, err := m.try(ctx, p, t, req)
 	if answer.Verdict != lambda.Full || err != nil || m.cfg.RoomLimit < 0 {
 		return answer, err
 	}
@@ -146,24 +238,24 @@ func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambd
 	defer cancel()
 	for answer.Verdict == lambda.Full && err == nil {
 		changed := m.room.wait() // before trying, so that no change is missed
-		if answer, err = m.try(ctx, req); answer.Verdict == lambda.Full && !waitFor(waiting, changed) {
+		if answer, err = m.try(ctx, p, t, req); answer.Verdict == lambda.Full && !waitFor(waiting, changed) {
 			break
 		}
 	}
 	return answer, err
 }
 
-func (m *Manager) try(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
-	p := m.pool(req.Pool)
-	quota := m.quota(ctx, p, req.Unreachable)
+func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest) (lambda.Answer, error) {
+	quota := m.quota(ctx, p, t, req.Unreachable)
 	load := p.load(quota) // before the decision: see lambda.Load.Released
 	now := time.Now()
 	expires := now.Add(m.cfg.ReservationLimit)
 	if s, ok := m.sets.Load(req.Key); ok {
-		if e, number, full := s.(*set).take(p, quota, now, expires); e != nil {
+		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires); verdict {
+		case lambda.Granted:
 			return granted(e, number, expires, false, load), nil
-		} else if full {
-			return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+		case lambda.Throttled, lambda.Moved:
+			return lambda.Answer{Verdict: verdict, Load: load}, nil
 		}
 	}
 	if req.ReuseOnly {
@@ -172,14 +264,14 @@ func (m *Manager) try(ctx context.Context, req lambda.AcquireRequest) (lambda.An
 		}
 		return lambda.Answer{Verdict: lambda.Miss, Load: load}, nil
 	}
-	return m.acquireNew(ctx, p, req, quota, load, expires)
+	return m.acquireNew(ctx, p, t, req, quota, load, expires)
 }
 
-func (m *Manager) acquireNew(ctx context.Context, p *pool, req lambda.AcquireRequest, quota int, load lambda.Load, expires time.Time) (lambda.Answer, error) {
+func (m *Manager) acquireNew(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, load lambda.Load, expires time.Time) (lambda.Answer, error) {
 	if !p.admit(quota) {
 		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
 	}
-	e, refused, err := m.start(ctx, p, req, quota, expires)
+	e, refused, err := m.start(ctx, p, t, req, quota, expires)
 	if e == nil {
 		return lambda.Answer{Verdict: refused, Load: load}, err
 	}
@@ -258,5 +350,9 @@ func (m *Manager) EnvironmentGone(id lambda.EnvironmentID) {
 // Load reports this manager's share of a pool.
 func (m *Manager) Load(ctx context.Context, id lambda.PoolID) lambda.Load {
 	p := m.pool(id)
-	return p.load(m.quota(ctx, p, nil))
+	t := p.tenure.Load()
+	if t == nil {
+		t = &tenure{}
+	}
+	return p.load(m.quota(ctx, p, t, nil))
 }

@@ -41,6 +41,12 @@ func (w *worker) Candidates(*lambda.Version) []placement.Worker {
 	return []placement.Worker{{ID: "w", FreeBytes: int64(w.room-len(w.live)+w.hidden) << 40}}
 }
 
+func (w *worker) All() []lambda.WorkerID { return []lambda.WorkerID{"w"} }
+
+func (w *worker) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return lambda.AdoptAnswer{}, nil
+}
+
 func (w *worker) Worker(id lambda.WorkerID) (manager.Worker, bool) { return w, id == "w" }
 
 func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
@@ -147,7 +153,7 @@ func setupManager(room int, current func(lambda.EnvironmentKey) bool, policy man
 	}
 	m := manager.New(manager.Config{
 		ID: "m", Workers: w, Current: current, Provisions: provisions, KeepAlive: policy, Log: slog.New(slog.DiscardHandler),
-		Ring:  func() *ring.Ring { return r },
+		Rings: ring.Fixed(r),
 		Limit: func(lambda.PoolID) int { return 10_000 },
 	})
 	w.owner = m
@@ -156,6 +162,7 @@ func setupManager(room int, current func(lambda.EnvironmentKey) bool, policy man
 
 func request(function string) lambda.AcquireRequest {
 	return lambda.AcquireRequest{
+		Ring:    1,
 		Pool:    lambda.PoolID{Account: "000000000001"},
 		Key:     lambda.EnvironmentKey{Account: "000000000001", Function: function},
 		Version: &lambda.Version{Function: function, MemoryMB: 128},

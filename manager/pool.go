@@ -10,7 +10,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"berth/lambda"
-	"berth/ring"
 )
 
 // A function may gain gainPerPeriod environments in gainPeriod (Lambda's scaling rate), over all managers together. Each
@@ -25,16 +24,16 @@ type pool struct {
 	id       lambda.PoolID
 	admitted atomic.Int64  // reserved or running, in all environments of the pool
 	warming  atomic.Int64  // being made ahead of calls
+	expected atomic.Int64  // executions that predecessors still have to hand over: they count as admitted
 	released atomic.Uint64 // see lambda.Load.Released
-	place    atomic.Pointer[place]
+	tenure   atomic.Pointer[tenure]
 	gains    sync.Map // function name → *rate.Limiter
-}
 
-// place remembers this manager's ordinal for as long as the ring is the same.
-type place struct {
-	ring    *ring.Ring
-	ordinal int
-	member  bool
+	mu    sync.Mutex // hand-overs of the pool; taken before set.mu
+	will  will
+	given []*estate
+	owed  []*heritage // being asked for
+	peak  peak
 }
 
 func (m *Manager) pool(id lambda.PoolID) *pool {
@@ -87,21 +86,25 @@ func (p *pool) mayGain(function string, quota, limit int) bool {
 }
 
 // quota is what this manager may run of the pool now: its own share, and the shares of those directly before it in the
-// pool's order that neither the frontend nor this manager can reach.
-func (m *Manager) quota(ctx context.Context, p *pool, unreachable []lambda.ManagerID) int {
-	r := m.cfg.Ring()
-	at := p.placeOn(r, m.cfg.ID)
-	if !at.member {
+// pool's order that neither the frontend nor this manager can reach. While some of its slots are not its own yet, it is the
+// others only.
+func (m *Manager) quota(ctx context.Context, p *pool, t *tenure, unreachable []lambda.ManagerID) int {
+	if !t.member || t.history == nil {
 		return 0
 	}
 	limit := m.cfg.Limit(p.id)
-	quota := r.Quota(limit, at.ordinal)
+	r := t.history.Current
+	quota := r.Quota(limit, t.ordinal)
+	if !t.settled.Load() {
+		return min(quota, t.kept.count())
+	}
+	quota -= int(p.expected.Load())
 	if len(unreachable) == 0 {
 		return quota
 	}
 	order := r.Managers(p.id, r.Len(), nil)
 	for i := 1; i < len(order); i++ {
-		k := (at.ordinal - i + len(order)) % len(order)
+		k := (t.ordinal - i + len(order)) % len(order)
 		if !slices.Contains(unreachable, order[k]) || m.cfg.Reachable(ctx, order[k]) {
 			break
 		}
@@ -110,12 +113,29 @@ func (m *Manager) quota(ctx context.Context, p *pool, unreachable []lambda.Manag
 	return quota
 }
 
-func (p *pool) placeOn(r *ring.Ring, id lambda.ManagerID) *place {
-	if at := p.place.Load(); at != nil && at.ring == r {
-		return at
+// peak remembers how many calls of a pool ran at once lately, as the sweep saw it.
+type peak struct {
+	mu sync.Mutex
+	n  int
+	at time.Time
+}
+
+// peakAge is how long a peak counts: frontends draw on as many managers as it took for as long (frontend.DefaultShrinkWindow).
+const peakAge = 10 * time.Second
+
+func (k *peak) saw(n int, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if n >= k.n || now.Sub(k.at) > peakAge {
+		k.n, k.at = n, now
 	}
-	at := &place{ring: r}
-	at.ordinal, at.member = r.Ordinal(p.id, id)
-	p.place.Store(at)
-	return at
+}
+
+func (k *peak) recent(now time.Time) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now.Sub(k.at) > peakAge {
+		return 0
+	}
+	return k.n
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"berth/lambda"
+	"berth/ring"
 )
 
 // ProvisionID names the provisioned concurrency of one version or alias.
@@ -200,11 +201,12 @@ func (m *Manager) reconcile(ctx context.Context) {
 	ps := m.provisions
 	wanted := map[ProvisionID]bool{}
 	full := false
+	h, _ := m.cfg.Rings()
 	for _, want := range m.cfg.Provisions() {
-		if at := m.pool(want.Pool).placeOn(m.cfg.Ring(), m.cfg.ID); !at.member || at.ordinal != 0 {
+		wanted[want.ID] = true // what is here of another manager's is not ended: that asks for it
+		if !m.provides(h, want.Pool) {
 			continue
 		}
-		wanted[want.ID] = true
 		full = !m.provide(ctx, ps.of(want), want) || full
 	}
 	ps.mu.Lock()
@@ -220,8 +222,55 @@ func (m *Manager) reconcile(ctx context.Context) {
 	ps.mu.Unlock()
 	m.retire(ctx, over)
 	for _, e := range ended {
-		m.background.Go(func() { m.end(ctx, e) })
+		m.spawn(func(ctx context.Context) { m.end(ctx, e) })
 	}
+}
+
+// provides reports whether this manager is the pool's first, and has what there is already. Else nothing is made anew.
+func (m *Manager) provides(h *ring.History, id lambda.PoolID) bool {
+	p := m.pool(id)
+	p.mu.Lock()
+	t := m.turn(p, h, nil)
+	p.mu.Unlock()
+	if t.history == nil || !t.member || t.ordinal != 0 {
+		return false
+	}
+	if !t.settled.Load() {
+		m.spawn(func(ctx context.Context) { m.awaitSlots(ctx, p, t); m.provisions.poke() })
+		return false
+	}
+	return true
+}
+
+// provisionFor finds what an environment of another manager was made ahead for, by its key where no qualifier is known; nil
+// when it is not wanted any more.
+func (m *Manager) provisionFor(p *pool, key lambda.EnvironmentKey, qualifier string) *provision {
+	if m.cfg.Provisions == nil {
+		return nil
+	}
+	for _, want := range m.cfg.Provisions() {
+		if want.Pool != p.id || want.ID.Account != key.Account || want.ID.Function != key.Function {
+			continue
+		}
+		if want.ID.Qualifier == qualifier || qualifier == "" && want.has(key) {
+			return m.provisions.of(want)
+		}
+	}
+	return nil
+}
+
+// came and left are told of environments that another manager hands over, or gets.
+func (ps *provisions) came(p *provision, e *environment, ready bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p.live[e] = ready
+	ps.poke()
+}
+
+func (ps *provisions) left(p *provision, e *environment) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	delete(p.live, e)
 }
 
 // of returns the state of a Provision; a new or changed one has no failures.
@@ -249,7 +298,7 @@ func (m *Manager) provide(ctx context.Context, p *provision, want Provision) boo
 			if ctx.Err() != nil || !m.provisions.mayStart(p) {
 				return true
 			}
-			if !m.startAhead(ctx, p, t) {
+			if !m.startAhead(ctx, p, m.pool(want.Pool), t) {
 				// No room. What is left of an alias's version before must not keep its successor out.
 				m.retire(ctx, m.provisions.takeOld(p, want))
 				return false
@@ -348,12 +397,15 @@ func (ps *provisions) mayStart(p *provision) bool {
 }
 
 // startAhead starts one environment; false when no worker has room, also after idle ones have been ended.
-func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarget) bool {
+func (m *Manager) startAhead(ctx context.Context, p *provision, of *pool, t ProvisionTarget) bool {
 	for range roomTries {
 		id, w, found := m.drawWorker(t.Version, nil)
 		if found {
-			err := m.startAheadOn(ctx, p, t, id, w)
+			err := m.startAheadOn(ctx, p, of, t, id, w)
 			if err == nil {
+				return true
+			}
+			if errors.Is(err, errMoved) {
 				return true
 			}
 			if !errors.Is(err, lambda.ErrNoCapacity) {
@@ -370,22 +422,27 @@ func (m *Manager) startAhead(ctx context.Context, p *provision, t ProvisionTarge
 }
 
 // startAheadOn registers the environment before the worker knows of it, as startOn does.
-func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
-	now := time.Now()
+func (m *Manager) startAheadOn(ctx context.Context, p *provision, of *pool, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
+	now, under := time.Now(), of.tenure.Load()
 	e := &environment{
-		id: m.newID(), worker: id, state: starting, provision: p, bytes: int64(t.Version.MemoryMB) << 20, began: now,
+		id: m.newID(), worker: id, state: starting, pool: of, epoch: under.version, provision: p, bytes: int64(t.Version.MemoryMB) << 20, began: now,
 		confirmed: now, timeout: t.Version.Timeout,
 	}
 	m.register(t.Key, e)
 	m.provisions.mu.Lock()
 	p.live[e] = false
 	m.provisions.mu.Unlock()
-	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: t.Key, Version: t.Version, Ahead: true})
+	err := errMoved // as for calls: see startOn
+	if of.tenure.Load() == under {
+		err = w.Start(ctx, lambda.StartRequest{
+			Environment: e.id, Owner: m.cfg.ID, Epoch: e.epoch, Pool: of.id, Key: t.Key, Version: t.Version, Ahead: true,
+		})
+	}
 	if err == nil || m.provisions.initialised(p, e) { // the worker's word of it may come before its answer, which may be lost
 		e.set.confirm(e, now)
 		return nil
 	}
-	if errors.Is(err, lambda.ErrNoCapacity) {
+	if errors.Is(err, lambda.ErrNoCapacity) || errors.Is(err, errMoved) {
 		m.provisions.mu.Lock()
 		delete(p.live, e) // not a failure of the function
 		m.provisions.mu.Unlock()
@@ -398,7 +455,7 @@ func (m *Manager) startAheadOn(ctx context.Context, p *provision, t ProvisionTar
 func (m *Manager) retire(ctx context.Context, over []*environment) {
 	for _, e := range over {
 		if e.set.retire(e) {
-			m.background.Go(func() { m.end(ctx, e) })
+			m.spawn(func(ctx context.Context) { m.end(ctx, e) })
 		}
 	}
 }

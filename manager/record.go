@@ -39,18 +39,22 @@ type record struct {
 
 // record finds what is remembered of the function of a request, which wants a new environment.
 func (m *Manager) record(req lambda.AcquireRequest, now time.Time) *record {
-	key := req.Key
-	key.ConfigID, key.Runtime = "", ""
-	v, ok := m.records.Load(key)
-	if !ok {
-		v, _ = m.records.LoadOrStore(key, &record{habit: m.cfg.KeepAlive.Function(req.Version.MemoryMB), warming: &m.warming})
-	}
-	r := v.(*record)
+	r := m.recordOf(req.Key, req.Version.MemoryMB, now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last, r.called = req, now
 	r.last.Unreachable = nil
 	return r
+}
+
+// recordOf finds what is remembered of a key's function; a new record is of a function called now.
+func (m *Manager) recordOf(key lambda.EnvironmentKey, memoryMB int, now time.Time) *record {
+	key.ConfigID, key.Runtime = "", ""
+	v, ok := m.records.Load(key)
+	if !ok {
+		v, _ = m.records.LoadOrStore(key, &record{habit: m.cfg.KeepAlive.Function(memoryMB), warming: &m.warming, called: now})
+	}
+	return v.(*record)
 }
 
 func (r *record) look() (lambda.AcquireRequest, time.Time) {
@@ -138,11 +142,15 @@ func (m *Manager) endSurplus(ctx context.Context, list []*environment, keep int)
 // not use one.
 func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 	req := s.req
-	if !m.cfg.Current(req.Key) || m.provisions.busy() {
+	if req.Version == nil || !m.cfg.Current(req.Key) || m.provisions.busy() { // nil: it was handed over, and not called since
 		return
 	}
 	p := m.pool(req.Pool)
-	quota := m.quota(ctx, p, nil)
+	t := p.tenure.Load()
+	if t == nil || !t.settled.Load() {
+		return
+	}
+	quota := m.quota(ctx, p, t, nil)
 	n := min(s.lack, quota-int(p.admitted.Load())-int(p.warming.Load()), maxWarming-int(m.warming.Load()))
 	for range n {
 		if !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) {
@@ -152,12 +160,12 @@ func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 		if !ok {
 			return
 		}
-		e := m.newEnvironment(p, req, id, s.record)
+		e := m.newEnvironment(p, t.version, req, id, s.record)
 		e.state = warming
 		p.warming.Add(1)
 		m.warming.Add(1)
 		m.register(req.Key, e)
-		m.background.Go(func() { m.warm(ctx, e, req, w) })
+		m.spawn(func(ctx context.Context) { m.warm(ctx, e, req, w) })
 	}
 }
 
@@ -165,13 +173,13 @@ func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 // is said again with the next renewal.
 func (m *Manager) warm(ctx context.Context, e *environment, req lambda.AcquireRequest, w Worker) {
 	now := time.Now()
-	if err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version}); err != nil {
+	if err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Epoch: e.epoch, Pool: req.Pool, Key: req.Key, Version: req.Version}); err != nil {
 		m.drop(e)
 		return
 	}
 	e.set.confirm(e, now)
 	list := &holdings{environments: []*environment{e}, request: lambda.RenewRequest{Owner: m.cfg.ID, Holdings: []lambda.Holding{
-		{Environment: e.id, Reservation: firstReservation, GiveBack: true},
+		{Environment: e.id, Reservation: firstReservation, GiveBack: true, Epoch: e.epoch},
 	}}}
 	m.renewOn(ctx, now, e.worker, list)
 }

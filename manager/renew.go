@@ -45,7 +45,7 @@ func (m *Manager) renew(ctx context.Context, now time.Time, all bool) {
 		return true
 	})
 	for _, id := range slices.Sorted(maps.Keys(workers)) {
-		m.background.Go(func() { m.renewOn(ctx, now, id, workers[id]) })
+		m.spawn(func(ctx context.Context) { m.renewOn(ctx, now, id, workers[id]) })
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	ending   // the manager told the worker to end it
 	starting // made ahead (provisioned), not initialised yet
 	retired  // made ahead, no longer wanted, and running a call: ends after it
+	given    // not here any more: gone, or handed over to another manager
 )
 
 // firstReservation is the number of the reservation that a new environment is born with.
@@ -41,6 +42,10 @@ type environment struct {
 	started   bool          // the worker has said that it knows the environment
 	confirmed time.Time     // when the worker, as it has acknowledged, was last told that the environment is wanted
 	timeout   time.Duration // the function's time limit
+
+	epoch  uint64           // the ring version under which it came to be this manager's
+	heir   lambda.ManagerID // whose it will be when that asks: it is not handed out here any more; "" for none
+	willed uint64           // the ring version under which that was decided
 
 	provision *provision // that it was made ahead for; nil for others. Never changes
 	bytes     int64      // of memory. Never changes
@@ -77,6 +82,9 @@ func (s *set) add(e *environment) bool {
 func (s *set) remove(e *environment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e.state == given {
+		return false
+	}
 	switch {
 	case e.inUse():
 		e.free(time.Now())
@@ -85,9 +93,15 @@ func (s *set) remove(e *environment) bool {
 		e.record.pause(time.Now())
 	}
 	s.unlist(e)
+	e.state = given
 	s.total--
 	s.dead = s.total == 0
 	return s.dead
+}
+
+// sortIdle puts the most recently used on top.
+func (s *set) sortIdle() {
+	slices.SortStableFunc(s.idle, func(a, b *environment) int { return a.since.Compare(b.since) })
 }
 
 // inUse reports whether a call has e, or may have it soon.
@@ -109,19 +123,23 @@ func (e *environment) warmed() {
 	e.record.warming.Add(-1)
 }
 
-// take reserves the most recently used idle environment if there is one and the pool admits it; full tells the latter apart.
-// One that was made ahead comes first, and needs no admission.
-func (s *set) take(p *pool, quota int, now, expires time.Time) (e *environment, number uint64, full bool) {
+// take reserves the most recently used idle environment if there is one (else the verdict is 0), the pool admits it (else
+// Throttled), and the tenure has not ended (else Moved). One that was made ahead comes first, and needs no admission.
+func (s *set) take(p *pool, t *tenure, quota int, now, expires time.Time) (e *environment, number uint64, verdict lambda.Verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Under the lock: whoever ends a tenure looks at the set afterwards, and finds what was reserved under it.
+	if p.tenure.Load() != t {
+		return nil, 0, lambda.Moved
+	}
 	list := &s.ahead
 	if len(*list) == 0 {
 		list = &s.idle
 		if len(*list) == 0 {
-			return nil, 0, false
+			return nil, 0, 0
 		}
 		if !p.admit(quota) {
-			return nil, 0, true
+			return nil, 0, lambda.Throttled
 		}
 	}
 	n := len(*list) - 1
@@ -134,7 +152,7 @@ func (s *set) take(p *pool, quota int, now, expires time.Time) (e *environment, 
 	if e.record != nil {
 		e.record.habit.Began(now)
 	}
-	return e, e.number, false
+	return e, e.number, lambda.Granted
 }
 
 // put makes an environment idle whose last reservation has the given number, and is over, or one that was made ahead and is
@@ -160,11 +178,7 @@ func (s *set) put(e *environment, number uint64, now time.Time) (over bool) {
 	}
 	// Idle first, room after: whoever finds the room finds the environment too.
 	e.state = idle
-	if e.provision != nil {
-		s.ahead = append(s.ahead, e)
-	} else {
-		s.idle = append(s.idle, e)
-	}
+	s.list(e)
 	switch before {
 	case reserved:
 		e.free(now)
@@ -172,6 +186,17 @@ func (s *set) put(e *environment, number uint64, now time.Time) (over bool) {
 		e.warmed()
 	}
 	return false
+}
+
+// list puts an idle environment on the stack, unless it waits for its heir.
+func (s *set) list(e *environment) {
+	switch {
+	case e.heir != "":
+	case e.provision != nil:
+		s.ahead = append(s.ahead, e)
+	default:
+		s.idle = append(s.idle, e)
+	}
 }
 
 // retire marks an environment that was made ahead and is no longer wanted. True when nothing runs in it: the caller ends
@@ -229,11 +254,11 @@ func (s *set) holding(e *environment, now time.Time, all bool) (h lambda.Holding
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	expired := e.inUse() && !now.Before(e.expires)
-	if !e.started || e.state == ending || !all && (!expired || e.asked) {
+	if !e.started || e.state == ending || e.state == given || !all && (!expired || e.asked) {
 		return h, false
 	}
 	e.asked = e.asked || expired
-	return lambda.Holding{Environment: e.id, Reservation: e.number, GiveBack: expired || e.state == warming}, true
+	return lambda.Holding{Environment: e.id, Reservation: e.number, GiveBack: expired || e.state == warming, Epoch: e.epoch}, true
 }
 
 // confirm notes that the worker knew of e, and that it is wanted, at some time after the given one.
@@ -259,7 +284,7 @@ func (s *set) lost(e *environment, now time.Time, lease time.Duration) bool {
 func (s *set) waits(e *environment) (since time.Time, counts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return e.since, e.provision == nil && (e.state == idle || e.state == warming || e.state == silent)
+	return e.since, e.provision == nil && e.heir == "" && (e.state == idle || e.state == warming || e.state == silent)
 }
 
 // appraise returns where e stands, and as what it would be ended if it is idle.

@@ -17,9 +17,12 @@ import (
 // unreachableTries is how many workers that do not answer one request waits for.
 const unreachableTries = 2
 
+// errMoved: the tenure under which a call was admitted has ended.
+var errMoved = errors.New("the pool has another manager now")
+
 // start asks a worker for a new environment and makes room for it when there is none. The pool has admitted it already;
-// that is given back when there is no environment (nil) but a refusal: Full, RateLimited, Throttled.
-func (m *Manager) start(ctx context.Context, p *pool, req lambda.AcquireRequest, quota int, expires time.Time) (*environment, lambda.Verdict, error) {
+// that is given back when there is no environment (nil) but a refusal: Full, RateLimited, Throttled, Moved.
+func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, expires time.Time) (*environment, lambda.Verdict, error) {
 	var silent, refused []lambda.WorkerID
 	gained := false
 	id, worker, found := m.drawWorker(req.Version, nil)
@@ -41,10 +44,12 @@ func (m *Manager) start(ctx context.Context, p *pool, req lambda.AcquireRequest,
 			return nil, lambda.RateLimited, nil
 		}
 		gained = true
-		e, err := m.startOn(ctx, p, req, expires, id, worker)
+		e, err := m.startOn(ctx, p, t, req, expires, id, worker)
 		switch {
 		case err == nil:
 			return e, 0, nil
+		case errors.Is(err, errMoved):
+			return nil, lambda.Moved, nil
 		case errors.Is(err, lambda.ErrNoCapacity):
 			refused = append(refused, id)
 		case errors.Is(err, lambda.ErrUnreachable) && ctx.Err() == nil && len(silent)+1 < unreachableTries:
@@ -53,7 +58,7 @@ func (m *Manager) start(ctx context.Context, p *pool, req lambda.AcquireRequest,
 			return nil, 0, startFailed(err)
 		}
 		// startOn gave the admission back; ask for it anew, or the quota could be exceeded meanwhile.
-		if quota = m.quota(ctx, p, req.Unreachable); !p.admit(quota) {
+		if quota = m.quota(ctx, p, t, req.Unreachable); !p.admit(quota) {
 			return nil, lambda.Throttled, nil
 		}
 		id, worker, found = m.drawWorker(req.Version, slices.Concat(silent, refused))
@@ -67,13 +72,17 @@ func (m *Manager) start(ctx context.Context, p *pool, req lambda.AcquireRequest,
 
 // startOn registers the environment before the worker knows of it: the worker may call back before Start returns. An
 // environment that the worker made although no answer came ends there with its lease.
-func (m *Manager) startOn(ctx context.Context, p *pool, req lambda.AcquireRequest, expires time.Time, id lambda.WorkerID, w Worker) (*environment, error) {
+func (m *Manager) startOn(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, expires time.Time, id lambda.WorkerID, w Worker) (*environment, error) {
 	now := time.Now()
-	e := m.newEnvironment(p, req, id, m.record(req, now))
+	e := m.newEnvironment(p, t.version, req, id, m.record(req, now))
 	e.state, e.expires = reserved, expires
 	e.record.habit.Began(now)
 	m.register(req.Key, e)
-	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Key: req.Key, Version: req.Version})
+	if p.tenure.Load() != t { // whoever ended it may have looked before e was there
+		m.forget(e)
+		return nil, errMoved
+	}
+	err := w.Start(ctx, lambda.StartRequest{Environment: e.id, Owner: m.cfg.ID, Epoch: e.epoch, Pool: p.id, Key: req.Key, Version: req.Version})
 	if err != nil {
 		m.drop(e) // it was never made: who waits for room has nothing to look for
 		return nil, err
@@ -82,10 +91,10 @@ func (m *Manager) startOn(ctx context.Context, p *pool, req lambda.AcquireReques
 	return e, nil
 }
 
-func (m *Manager) newEnvironment(p *pool, req lambda.AcquireRequest, w lambda.WorkerID, r *record) *environment {
+func (m *Manager) newEnvironment(p *pool, epoch uint64, req lambda.AcquireRequest, w lambda.WorkerID, r *record) *environment {
 	now := time.Now()
 	return &environment{
-		id: m.newID(), worker: w, pool: p, record: r, number: firstReservation, began: now, confirmed: now,
+		id: m.newID(), worker: w, pool: p, epoch: epoch, record: r, number: firstReservation, began: now, confirmed: now,
 		timeout: req.Version.Timeout, bytes: int64(req.Version.MemoryMB) << 20,
 	}
 }

@@ -29,7 +29,7 @@ func (m *Manager) sweep(ctx context.Context, now time.Time) {
 
 func (m *Manager) endIdle(ctx context.Context, e *environment) {
 	if e.set.claim(e) {
-		m.background.Go(func() { m.end(ctx, e) })
+		m.spawn(func(ctx context.Context) { m.end(ctx, e) })
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 
 	"berth/catalog"
 	"berth/frontend"
@@ -31,7 +30,7 @@ type cluster struct {
 	client   *wire.Client
 	members  *members.Members
 	notifier *wire.Notifier
-	ring     atomic.Pointer[ring.Ring]
+	rings    ring.Feed
 
 	frontend bool // whether this process has the role
 	manager  *manager.Manager
@@ -50,13 +49,13 @@ func (c *cluster) changed(v *members.View) {
 		ids = append(ids, lambda.ManagerID(m.ID))
 		quota = max(quota, m.Quota)
 	}
-	if now := c.ring.Load(); now == nil || !slices.Equal(now.Members(), ids) || c.quotaOf(now) != quota {
+	if now, _ := c.rings.Get(); now == nil || !slices.Equal(now.Current.Members(), ids) || c.quotaOf(now.Current) != quota {
 		next, err := ring.New(1, quota, ids)
 		if err != nil {
 			c.log.Error("the living managers make no ring", "err", err)
 			return
 		}
-		c.ring.Store(next)
+		c.rings.Set(&ring.History{Current: next})
 	}
 	if c.joined != nil {
 		c.joined(v)
@@ -67,7 +66,7 @@ func (c *cluster) changed(v *members.View) {
 func (c *cluster) quotaOf(r *ring.Ring) int { return r.EffectiveQuota(1) }
 
 // Ring returns the ring of the managers that live now.
-func (c *cluster) Ring() *ring.Ring { return c.ring.Load() }
+func (c *cluster) Ring() *ring.Ring { h, _ := c.rings.Get(); return h.Current }
 
 // Limit returns a pool's limit as the catalog has it now.
 func (c *cluster) Limit(id lambda.PoolID) int { return c.catalog.Limit(id) }
@@ -124,6 +123,22 @@ func (c *cluster) frontendWorker(id lambda.WorkerID) (frontend.Worker, bool) {
 		return nil, false
 	}
 	return wire.NewWorker(c.client, w.Address), true
+}
+
+// peer finds another manager for the manager.
+func (c *cluster) peer(id lambda.ManagerID) (manager.Peer, bool) {
+	m, ok := c.remoteManager(id)
+	return m, ok
+}
+
+// All lists the living workers.
+func (c *cluster) All() []lambda.WorkerID {
+	living := c.members.View().Workers
+	out := make([]lambda.WorkerID, 0, len(living))
+	for _, w := range living {
+		out = append(out, lambda.WorkerID(w.ID))
+	}
+	return out
 }
 
 // Worker finds a worker for the manager.

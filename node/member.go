@@ -83,7 +83,7 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	}
 	if cfg.Roles.Manager {
 		c.manager = manager.New(manager.Config{
-			ID: lambda.ManagerID(c.id), Workers: c, Ring: c.Ring, Limit: c.Limit, Reachable: c.reachable, Current: c.current,
+			ID: lambda.ManagerID(c.id), Workers: c, Rings: c.rings.Get, Managers: c.peer, Limit: c.Limit, Reachable: c.reachable, Current: c.current,
 			Provisions: provisions(c.catalog, c.runtimeVersion), Log: cfg.Log,
 		})
 		l.run("manager", c.manager.Run)
@@ -190,7 +190,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	}
 	others := &peers{id: c.id, conn: engine.Conn(), view: c.members.View}
 	f := frontend.New(frontend.Config{
-		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Ring: c.Ring, Limit: c.Limit,
+		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Rings: c.rings.Get, Limit: c.Limit,
 		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return c.runtimeVersion(v.Runtime) },
 	})
 	if err := others.serveLoad(f.Load); err != nil {

@@ -20,6 +20,7 @@ import (
 	"berth/lambda"
 	"berth/logs"
 	"berth/manager"
+	"berth/ring"
 	"berth/runtimes"
 	"berth/sandbox"
 	"berth/sandbox/guard"
@@ -164,11 +165,11 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	}
 	single.worker = w
 	single.manager = manager.New(manager.Config{
-		ID: single.managerID, Workers: single, Ring: single.Ring, Limit: single.Limit, Reachable: single.reachable,
+		ID: single.managerID, Workers: single, Rings: ring.Fixed(single.ring), Limit: single.Limit, Reachable: single.reachable,
 		Current: single.current(set), Provisions: provisions(cat, version), Log: cfg.Log,
 	})
 	f := frontend.New(frontend.Config{
-		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Ring: single.Ring, Limit: single.Limit,
+		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
 		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, v.Runtime) },
 	})
 	l.run("worker", w.Run)

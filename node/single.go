@@ -36,9 +36,6 @@ func newSingle(cat *catalog.Catalog) *single {
 	return s
 }
 
-// Ring returns the ring of one.
-func (s *single) Ring() *ring.Ring { return s.ring }
-
 // Limit returns a pool's limit as the catalog has it now.
 func (s *single) Limit(id lambda.PoolID) int { return s.catalog.Limit(id) }
 
@@ -50,6 +47,9 @@ func (s *single) Manager(id lambda.ManagerID) (frontend.Manager, bool) {
 func (s *single) frontendWorker(id lambda.WorkerID) (frontend.Worker, bool) {
 	return s.worker, id == s.workerID
 }
+
+// All lists the one worker.
+func (s *single) All() []lambda.WorkerID { return []lambda.WorkerID{s.workerID} }
 
 // Worker finds the worker for the manager.
 func (s *single) Worker(id lambda.WorkerID) (manager.Worker, bool) { return s.worker, id == s.workerID }

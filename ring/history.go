@@ -1,6 +1,11 @@
 package ring
 
-import "berth/lambda"
+import (
+	"sync"
+	"sync/atomic"
+
+	"berth/lambda"
+)
 
 // History is the current ring and the earlier ones whose managers may still hold environments. It does not change: a new
 // version makes a new one.
@@ -25,6 +30,7 @@ func (h *History) Predecessors(pool lambda.PoolID, manager lambda.ManagerID, lim
 	if !member {
 		return buf
 	}
+	limit = max(1, limit) // what is provisioned belongs to the first manager, even where nothing else is allowed
 	from, to := h.Current.Slots(limit, k)
 	if from == to {
 		return buf
@@ -45,4 +51,95 @@ func (h *History) Predecessors(pool lambda.PoolID, manager lambda.ManagerID, lim
 		}
 	}
 	return buf
+}
+
+// Parts appends to buf who gets, on the current ring, the slots of the pool's limit that the manager held in earlier rings:
+// newest ring first, then in slot order. Together the parts of one ring are what the manager held in it.
+func (h *History) Parts(pool lambda.PoolID, manager lambda.ManagerID, limit int, buf []lambda.Part) []lambda.Part {
+	limit = max(1, limit)
+	q := h.Current.EffectiveQuota(limit)
+	if q == 0 {
+		return buf
+	}
+	for _, old := range h.Earlier {
+		k, member := old.Ordinal(pool, manager)
+		if !member {
+			continue
+		}
+		from, to := old.Slots(limit, k)
+		if from == to {
+			continue
+		}
+		order := h.Current.Managers(pool, ceilDiv(to, q), nil)
+		for i := from / q; i < len(order); i++ {
+			newFrom, newTo := h.Current.Slots(limit, i)
+			if newFrom < to && from < newTo {
+				buf = append(buf, lambda.Part{Ring: uint64(old.Version()), Manager: order[i], From: max(from, newFrom), To: min(to, newTo)})
+			}
+		}
+	}
+	return buf
+}
+
+// Heir is which part an environment belongs to when it is adopted: by its id, so that all adopters agree, and in proportion to
+// the parts' slots. There is at least one part.
+func Heir(id lambda.EnvironmentID, parts []lambda.Part) lambda.ManagerID {
+	slots := uint64(0)
+	for _, p := range parts {
+		slots += uint64(max(0, p.To-p.From))
+	}
+	if slots == 0 {
+		return parts[0].Manager
+	}
+	at := hashString(string(id)) % slots
+	for _, p := range parts {
+		n := uint64(max(0, p.To-p.From))
+		if at < n {
+			return p.Manager
+		}
+		at -= n
+	}
+	return parts[len(parts)-1].Manager
+}
+
+// Source is how roles learn of rings: the newest history, and a channel that is closed when there is a newer one.
+type Source func() (*History, <-chan struct{})
+
+// Fixed is the source of a ring that never changes.
+func Fixed(r *Ring) Source {
+	h := &History{Current: r}
+	return func() (*History, <-chan struct{}) { return h, nil }
+}
+
+// Feed holds the newest history; nil before the first Set, and no channel then.
+type Feed struct {
+	mu  sync.Mutex
+	now atomic.Pointer[fed]
+}
+
+type fed struct {
+	history *History
+	changed chan struct{}
+}
+
+// Get is a Source. It costs one load.
+func (f *Feed) Get() (*History, <-chan struct{}) {
+	if now := f.now.Load(); now != nil {
+		return now.history, now.changed
+	}
+	return nil, nil
+}
+
+// Set gives out another history; one whose ring is older than the last one's is not taken.
+func (f *Feed) Set(h *History) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.now.Load()
+	if last != nil && h.Current.Version() < last.history.Current.Version() {
+		return
+	}
+	f.now.Store(&fed{h, make(chan struct{})})
+	if last != nil {
+		close(last.changed)
+	}
 }

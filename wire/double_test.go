@@ -20,6 +20,8 @@ type double struct {
 	answer  lambda.Answer
 	outcome *lambda.Outcome
 	renewed lambda.RenewAnswer
+	handed  lambda.HandOverAnswer
+	adopted lambda.AdoptAnswer
 	err     error
 	hold    chan struct{} // when not nil, calls wait until it is closed, or their context ends
 
@@ -47,6 +49,16 @@ func (d *double) requests() []any {
 
 func (d *double) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	return d.answer, d.note(ctx, req)
+}
+
+func (d *double) HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error) {
+	return d.handed, d.note(ctx, req)
+}
+
+func (d *double) Offer(ctx context.Context, req lambda.OfferRequest) error { return d.note(ctx, req) }
+
+func (d *double) Adopt(ctx context.Context, req lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return d.adopted, d.note(ctx, req)
 }
 
 func (d *double) EnvironmentIdle(id lambda.EnvironmentID, n uint64) {

@@ -14,12 +14,15 @@ type ManagerRole interface {
 	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
 	EnvironmentGone(id lambda.EnvironmentID)
 	Provisioned(ctx context.Context, req lambda.ProvisionedRequest) (lambda.ProvisionedAnswer, error)
+	HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error)
+	Offer(ctx context.Context, req lambda.OfferRequest) error
 }
 
 // WorkerRole is what a worker serves.
 type WorkerRole interface {
 	Start(ctx context.Context, req lambda.StartRequest) error
 	Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error)
+	Adopt(ctx context.Context, req lambda.AdoptRequest) (lambda.AdoptAnswer, error)
 	End(ctx context.Context, id lambda.EnvironmentID) error
 	Prepare(ctx context.Context, v *lambda.Version) error
 	Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error)
@@ -35,9 +38,11 @@ func NewHandler(token string, m ManagerRole, w WorkerRole) *Server {
 	mux := routes{}
 	if m != nil {
 		serveManager(mux, m)
+		serveHandOver(mux, m)
 	}
 	if w != nil {
 		serveWorker(mux, w)
+		serveAdopt(mux, w)
 	}
 	s := &Server{want: []byte("Bearer " + token), open: token != "", ops: mux, codec: codec, conns: map[*serverConn]struct{}{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())

@@ -20,10 +20,9 @@ type environment struct {
 	id      lambda.EnvironmentID
 	key     lambda.EnvironmentKey
 	version *lambda.Version
-	owner   Owner
-	ownerID lambda.ManagerID
-	bytes   int64 // admitted
-	ahead   bool  // made before there is a call for it
+	pool    lambda.PoolID // for adopters to ask by; means nothing here
+	bytes   int64         // admitted
+	ahead   bool          // made before there is a call for it
 	log     *slog.Logger
 
 	ctx  context.Context // ends when the worker stops, or when a start nobody waits for is to be given up
@@ -37,6 +36,9 @@ type environment struct {
 	frozen    bool      // set only in Idle
 	idleSince time.Time // of Idle and Reserved
 	leaseEnd  time.Time // no invocation begins after it
+	owner     Owner
+	ownerID   lambda.ManagerID
+	epoch     uint64 // the ring version under which the owner has it
 	// reservation is the number of the last reservation that was used or given back: only the next one is taken.
 	reservation uint64
 
@@ -62,7 +64,7 @@ type environment struct {
 func newEnvironment(w *Worker, req lambda.StartRequest, owner Owner) *environment {
 	v := req.Version
 	e := &environment{
-		w: w, id: req.Environment, key: req.Key, version: v, owner: owner, ownerID: req.Owner,
+		w: w, id: req.Environment, key: req.Key, version: v, owner: owner, ownerID: req.Owner, epoch: req.Epoch, pool: req.Pool,
 		bytes:    int64(v.MemoryMB)<<20 + EnvironmentOverhead,
 		log:      w.log.With("environment", req.Environment, "account", v.Account, "function", v.Function),
 		state:    Starting,

@@ -85,11 +85,11 @@ func (e *environment) ready() (end bool) {
 		e.to(Reserved)
 		e.idleSince = time.Now()
 	}
-	reservation := e.reservation
+	reservation, owner := e.reservation, e.owner
 	e.mu.Unlock()
 	close(e.started)
 	if idle {
-		e.owner.EnvironmentIdle(e.id, reservation)
+		owner.EnvironmentIdle(e.id, reservation)
 	}
 	return end
 }
@@ -112,13 +112,13 @@ func (e *environment) settle(now time.Time) {
 		e.to(Idle)
 		e.idleSince = now
 	}
-	reservation := e.reservation
+	reservation, owner := e.reservation, e.owner
 	e.mu.Unlock()
 	if end {
 		e.takeApart()
 		return
 	}
-	e.owner.EnvironmentIdle(e.id, reservation)
+	owner.EnvironmentIdle(e.id, reservation)
 }
 
 // release gives a reservation back that was not used: the environment becomes idle, and its owner is told so (when it is
@@ -140,9 +140,10 @@ func (e *environment) release(reservation uint64) {
 	if idle || e.state == Starting && e.released {
 		e.reservation = max(e.reservation, reservation)
 	}
+	owner := e.owner
 	e.mu.Unlock()
 	if idle {
-		e.owner.EnvironmentIdle(e.id, reservation)
+		owner.EnvironmentIdle(e.id, reservation)
 	}
 }
 

@@ -69,7 +69,7 @@ type Config struct {
 	Runtimes    Runtimes
 	Code        CodeCache
 	Logs        LogSink
-	Owners      func(lambda.ManagerID) Owner // called at Start; nil for an unknown manager, and Start refuses
+	Owners      func(lambda.ManagerID) Owner // called at Start, Renew and Adopt; nil for an unknown manager, which can own nothing
 	MemoryBytes int64                        // sum of the memory of all environments, EnvironmentOverhead each included
 
 	Credentials func(*lambda.Version) Credentials // asked at every start of a runtime process; nil: none
@@ -204,7 +204,10 @@ func (w *Worker) forget(e *environment) {
 	w.mu.Lock()
 	w.used -= e.bytes
 	w.mu.Unlock()
-	e.owner.EnvironmentGone(e.id)
+	e.mu.Lock()
+	owner := e.owner
+	e.mu.Unlock()
+	owner.EnvironmentGone(e.id)
 	w.live.Done()
 }
 

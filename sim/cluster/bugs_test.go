@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +72,61 @@ func (w aging) Renew(ctx context.Context, req lambda.RenewRequest) (lambda.Renew
 	return w.Worker.Renew(ctx, req)
 }
 
-// TestPlantedBugsAreCaught is the test of the simulator: each bug is found within 200 seeds, by what it violates.
+// generous hands what it gave to one successor to another one too.
+type generous struct {
+	Manager
+	mu   sync.Mutex
+	last map[lambda.PoolID]gift
+}
+
+type gift struct {
+	to  lambda.ManagerID
+	was lambda.HandedPool
+}
+
+func (m *generous) HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error) {
+	answer, err := m.Manager.HandOver(ctx, req)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range answer.Pools {
+		p := &answer.Pools[i]
+		if last, ok := m.last[p.Pool]; ok && last.to != req.Successor && len(p.Keys) == 0 {
+			*p = last.was
+		}
+		if len(p.Keys) > 0 {
+			m.last[p.Pool] = gift{req.Successor, *p}
+		}
+	}
+	return answer, err
+}
+
+// careless hands idle environments over and says nothing of what runs.
+type careless struct{ Manager }
+
+func (m careless) HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error) {
+	answer, err := m.Manager.HandOver(ctx, req)
+	for i := range answer.Pools {
+		answer.Pools[i].Busy = 0
+		for j := range answer.Pools[i].Keys {
+			k := &answer.Pools[i].Keys[j]
+			k.Environments = slices.DeleteFunc(slices.Clone(k.Environments), func(h lambda.Handed) bool { return h.State == lambda.HandedInUse })
+		}
+	}
+	return answer, err
+}
+
+// stubborn hands nothing over and goes on.
+type stubborn struct{ Manager }
+
+func (m stubborn) HandOver(_ context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error) {
+	var answer lambda.HandOverAnswer
+	for _, p := range req.Pools {
+		answer.Pools = append(answer.Pools, lambda.HandedPool{Pool: p.Pool})
+	}
+	return answer, nil
+}
+
+// TestPlantedBugsAreCaught is the test of the simulator: each bug is found within 200 seeds, by its invariant.
 func TestPlantedBugsAreCaught(t *testing.T) {
 	const within = 200
 	for _, bug := range []struct {
@@ -81,11 +136,16 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		{"double reservation", "I1:", Tamper{Manager: func(m Manager) Manager {
 			return &forgetful{Manager: m, last: map[lambda.EnvironmentKey]lambda.Answer{}}
 		}}},
-		{"off-by-one cap", "I3:", Tamper{Limit: func(limit int) int { return limit + 1 }}},
 		{"provisioned environment ended for age", "is provisioned, and was ended", Tamper{Worker: func() func(manager.Worker) manager.Worker {
 			var made sync.Map
 			return func(w manager.Worker) manager.Worker { return aging{w, &made} }
 		}()}},
+		{"an environment handed to two", "D5:", Tamper{Manager: func(m Manager) Manager {
+			return &generous{Manager: m, last: map[lambda.PoolID]gift{}}
+		}}},
+		{"inherited executions not counted", "I3:", Tamper{Manager: func(m Manager) Manager { return careless{m} }}},
+		{"a predecessor that goes on", "I3:", Tamper{Manager: func(m Manager) Manager { return stubborn{m} }}},
+		{"off-by-one cap", "I3:", Tamper{Limit: func(limit int) int { return limit + 1 }}},
 		{"leaked reservation", "I5:", Tamper{Worker: func(w manager.Worker) manager.Worker { return leaky{w} }}},
 	} {
 		t.Run(bug.name, func(t *testing.T) {

@@ -32,13 +32,14 @@ type checker struct {
 	ahead   int                              // running in environments that were made ahead
 	losses  map[lambda.ManagerID][]time.Time // when each manager was lost or replaced
 	answers map[string]int                   // request → answers
+	given   map[string]string                // environment, its old manager and ring → its new manager
 }
 
 func newChecker(c *Cluster) *checker {
 	return &checker{
 		c: c, runs: map[string]lambda.EnvironmentID{}, inside: map[lambda.EnvironmentID]string{},
 		serves: map[lambda.EnvironmentID]lambda.EnvironmentKey{}, wants: map[string]function{}, running: map[lambda.PoolID]int{},
-		losses: map[lambda.ManagerID][]time.Time{}, answers: map[string]int{},
+		losses: map[lambda.ManagerID][]time.Time{}, answers: map[string]int{}, given: map[string]string{},
 	}
 }
 
@@ -117,8 +118,8 @@ func (k *checker) lost(id lambda.ManagerID) {
 func (k *checker) bound(pool lambda.PoolID) int {
 	limit := k.c.limit(pool)
 	bound := limit
-	for i, id := range k.c.ring.Managers(pool, k.c.ring.Len(), nil) {
-		bound += k.lostLately(id) * k.c.ring.Quota(limit, i)
+	for _, id := range k.c.names.managers {
+		bound += k.lostLately(id) * k.c.rings.quotaOf(id, pool, limit)
 	}
 	return bound
 }
@@ -175,6 +176,9 @@ func (k *checker) end(ctx context.Context) {
 	k.mu.Unlock()
 	for _, id := range k.c.names.managers {
 		_, m := k.c.managers[id].current()
+		if n := m.Held(); n > 0 && !k.c.rings.member(id) {
+			k.c.history.violate("I5: manager %s holds %d environments and is not on the ring", id, n)
+		}
 		for pool := range k.c.shape.limits {
 			if load := m.Load(ctx, pool); load.Running != 0 {
 				k.c.history.violate("I5: manager %s counts %d reserved or running in %v, and nothing runs", id, load.Running, pool)

@@ -14,7 +14,6 @@ import (
 	"berth/frontend"
 	"berth/lambda"
 	"berth/manager"
-	"berth/ring"
 )
 
 // Manager is what the simulator calls of a manager.
@@ -23,6 +22,9 @@ type Manager interface {
 	Load(ctx context.Context, id lambda.PoolID) lambda.Load
 	EnvironmentIdle(id lambda.EnvironmentID, reservation uint64)
 	EnvironmentGone(id lambda.EnvironmentID)
+	HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error)
+	Offer(ctx context.Context, req lambda.OfferRequest) error
+	Held() int
 }
 
 // Tamper plants bugs, to test the simulator. A nil function changes nothing.
@@ -70,7 +72,7 @@ type Cluster struct {
 	net     *network
 	history *History
 	check   *checker
-	ring    *ring.Ring
+	rings   *rings
 	ctx     context.Context
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
@@ -98,13 +100,10 @@ func newCluster(o Options) *Cluster {
 	c.shape = newShape(c.rng)
 	c.check = newChecker(c)
 	c.wishes = newWishes(c.rng, c.shape.functions)
-	for i := range c.shape.managers {
+	for i := range c.shape.managers + spareManagers {
 		c.names.managers = append(c.names.managers, lambda.ManagerID(fmt.Sprintf("m%d", i)))
 	}
-	var err error
-	if c.ring, err = ring.New(1, c.shape.quota, c.names.managers); err != nil {
-		panic(err) // the shape is wrong
-	}
+	c.rings = c.newRings()
 	for i := range c.shape.workers {
 		id := lambda.WorkerID(fmt.Sprintf("w%d", i))
 		c.names.workers = append(c.names.workers, id)
@@ -248,7 +247,7 @@ func (c *Cluster) startWorker(id lambda.WorkerID) {
 func (c *Cluster) startManager(id lambda.ManagerID) {
 	newProcess(c, c.managers[id], func(p *process) Manager {
 		var m Manager = manager.New(manager.Config{
-			ID: id, Workers: workersOf{c, p}, Ring: c.Ring, Limit: c.believedLimit,
+			ID: id, Workers: workersOf{c, p}, Rings: c.rings.feed(p.name), Managers: peersOfManager{c, p}.find, Limit: c.believedLimit,
 			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
 			Current:   c.current, Provisions: c.provisions,
 			KeepAlive: c.shape.keepAlive(),
@@ -269,7 +268,7 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 func (c *Cluster) startFrontend(i int) {
 	newProcess(c, c.frontends[i], func(p *process) *frontend.Frontend {
 		return frontend.New(frontend.Config{
-			Catalog: c, Ring: c.Ring, Limit: c.limit, Rand: c.instants(p), Peers: peersOf{c, p, i},
+			Catalog: c, Rings: c.rings.feed(p.name), Limit: c.limit, Rand: c.instants(p), Peers: peersOf{c, p, i},
 			Manager: func(id lambda.ManagerID) (frontend.Manager, bool) { return managerOf{c, p, c.managers[id]}, true },
 			Worker:  func(id lambda.WorkerID) (frontend.Worker, bool) { return workerOf{c, p, c.workers[id]}, true },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) {
@@ -278,9 +277,6 @@ func (c *Cluster) startFrontend(i int) {
 		})
 	}, func(f *frontend.Frontend, ctx context.Context) { f.Run(ctx) })
 }
-
-// Ring returns the ring, which does not change in a run.
-func (c *Cluster) Ring() *ring.Ring { return c.ring }
 
 func (c *Cluster) limit(id lambda.PoolID) int { return c.shape.limits[id] }
 

@@ -79,6 +79,9 @@ type workersOf struct {
 // Candidates implements manager.Workers.
 func (e workersOf) Candidates(*lambda.Version) []placement.Worker { return e.c.candidates(e.from) }
 
+// All implements manager.Workers.
+func (e workersOf) All() []lambda.WorkerID { return e.c.names.workers }
+
 // Worker implements manager.Workers.
 func (e workersOf) Worker(id lambda.WorkerID) (manager.Worker, bool) {
 	var w manager.Worker = managedWorker{e.c, e.from, e.c.workers[id]}
@@ -110,8 +113,8 @@ func (e managedWorker) Start(ctx context.Context, req lambda.StartRequest) error
 // Renew implements manager.Worker.
 func (e managedWorker) Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error) {
 	key := fmt.Sprint(len(req.Holdings), req.Holdings[0])
-	return call(ctx, e.c.net, e.from, e.to, message{"renew", key}, controlLimit, func(ctx context.Context, w *worker) (lambda.RenewAnswer, error) {
-		return w.Renew(ctx, req)
+	return call(ctx, e.c.net, e.from, e.to, message{"renew", key}, controlLimit, func(_ context.Context, w *worker) (lambda.RenewAnswer, error) {
+		return w.renew(req, e.from), nil
 	})
 }
 

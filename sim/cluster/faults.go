@@ -52,7 +52,7 @@ func (f *faults) run() {
 
 // kinds draws the kinds of faults of this run; each does one and returns how to undo it.
 func (f *faults) kinds() []func() (undo func()) {
-	all := []func() func(){f.crashManager, f.crashWorker, f.crashFrontend, f.crashCatalog, f.partition, f.slowWorker}
+	all := []func() func(){f.crashManager, f.crashWorker, f.crashFrontend, f.crashCatalog, f.partition, f.slowWorker, f.changeRing}
 	var kinds []func() func()
 	for _, kind := range all {
 		if f.rng.IntN(2) == 0 {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"berth/lambda"
-	"berth/ring"
 )
 
 // scripts are sequences of what owners and frontends ask of a worker about one environment. The worker of the simulation and the
@@ -197,7 +196,8 @@ type model struct {
 func newModel() *model {
 	c := &Cluster{net: newNetwork(1), history: newHistory(), wishes: &wishes{}, managers: map[lambda.ManagerID]*site[Manager]{}}
 	c.check = newChecker(c)
-	c.ring, _ = ring.New(1, 100, []lambda.ManagerID{"m1"})
+	c.names.managers, c.shape.managers, c.shape.quota = []lambda.ManagerID{"m1"}, 1, 100
+	c.rings = c.newRings()
 	c.shape.limits = map[lambda.PoolID]int{{}: 100}
 	c.shape.startTime = time.Hour // cut short to longestStart/5
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -225,6 +225,10 @@ func (m *model) Start(_ context.Context, req lambda.StartRequest) error {
 		time.Sleep(longestStart) // the real one fails at once
 	}
 	return err
+}
+
+func (m *model) Renew(_ context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error) {
+	return m.renew(req, m.maker), nil
 }
 
 func (m *model) ready()  { time.Sleep(1100 * time.Millisecond) }

@@ -85,14 +85,14 @@ func newFleet(s Size) *fleet {
 	}
 	for _, id := range ids {
 		f.managers[id] = manager.New(manager.Config{
-			ID: id, Workers: f, Ring: f.Ring, Limit: f.limit, Log: slog.New(slog.DiscardHandler),
+			ID: id, Workers: f, Rings: ring.Fixed(f.ring), Limit: f.limit, Log: slog.New(slog.DiscardHandler),
 			Reachable: func(context.Context, lambda.ManagerID) bool { return true },
 			Current:   func(lambda.EnvironmentKey) bool { return true },
 		})
 	}
 	for range s.Frontends {
 		f.frontends = append(f.frontends, frontend.New(frontend.Config{
-			Catalog: f, Ring: f.Ring, Limit: f.limit,
+			Catalog: f, Rings: ring.Fixed(f.ring), Limit: f.limit,
 			Manager:        func(id lambda.ManagerID) (frontend.Manager, bool) { m, ok := f.managers[id]; return m, ok },
 			Worker:         func(id lambda.WorkerID) (frontend.Worker, bool) { w, ok := f.workers[id]; return w, ok },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) { return "r1", nil },
@@ -110,9 +110,9 @@ func newFleet(s Size) *fleet {
 	return f
 }
 
-func (f *fleet) Ring() *ring.Ring                              { return f.ring }
 func (f *fleet) limit(lambda.PoolID) int                       { return 1000 }
 func (f *fleet) Candidates(*lambda.Version) []placement.Worker { return f.list }
+func (f *fleet) All() []lambda.WorkerID                        { return nil }
 func (f *fleet) Worker(id lambda.WorkerID) (manager.Worker, bool) {
 	w, ok := f.workers[id]
 	return w, ok
@@ -166,6 +166,11 @@ func (w *fastWorker) Renew(_ context.Context, req lambda.RenewRequest) (a lambda
 		}
 	}
 	return a, nil
+}
+
+// Adopt implements manager.Worker: nobody is lost.
+func (w *fastWorker) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return lambda.AdoptAnswer{}, nil
 }
 
 // End implements manager.Worker.

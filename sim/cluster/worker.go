@@ -42,8 +42,10 @@ type worker struct {
 type environment struct {
 	id       lambda.EnvironmentID
 	key      lambda.EnvironmentKey
+	pool     lambda.PoolID
 	owner    lambda.ManagerID
-	maker    *process // the owner's life that asked for it
+	epoch    uint64
+	maker    *process // the owner's life that asked for it, adopted it, or renewed it last
 	bytes    int64
 	started  chan struct{}
 	startErr error
@@ -79,7 +81,7 @@ func (w *worker) start(req lambda.StartRequest, maker *process) error {
 	}
 	w.used += bytes
 	e := &environment{
-		id: req.Environment, key: req.Key, owner: req.Owner, maker: maker, bytes: bytes,
+		id: req.Environment, key: req.Key, pool: req.Pool, owner: req.Owner, epoch: req.Epoch, maker: maker, bytes: bytes,
 		started: make(chan struct{}), leaseEnd: time.Now().Add(lambda.OwnerLease),
 		ahead: req.Ahead, released: req.Ahead,
 	}
@@ -138,29 +140,6 @@ func (w *worker) gone(e *environment) {
 	if to := w.c.managers[e.owner]; to != nil {
 		tell(w.c.net, w.process, to, message{"gone", string(e.id)}, func(m Manager) { m.EnvironmentGone(e.id) })
 	}
-}
-
-// Renew is worker.Renew.
-func (w *worker) Renew(_ context.Context, req lambda.RenewRequest) (answer lambda.RenewAnswer, _ error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, h := range req.Holdings {
-		e := w.environments[h.Environment]
-		if e == nil {
-			answer.Gone = append(answer.Gone, h.Environment)
-			continue
-		}
-		if h.GiveBack {
-			w.release(e, h.Reservation)
-		}
-		if req.Owner == e.owner {
-			e.leaseEnd = time.Now().Add(lambda.OwnerLease)
-		}
-		if e.state == idle && !e.mustEnd && e.reservation >= h.Reservation {
-			answer.Idle = append(answer.Idle, h.Environment)
-		}
-	}
-	return answer, nil
 }
 
 func (w *worker) release(e *environment, number uint64) {

@@ -1,0 +1,176 @@
+package acceptance_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/lambda"
+	"berth/manager"
+	"berth/placement"
+	"berth/ring"
+	"berth/wire"
+)
+
+// mover is two managers and a worker that make and move environments in no time, over HTTP.
+type mover struct {
+	client   *wire.Client
+	servers  []*httptest.Server
+	managers map[lambda.ManagerID]*wire.Manager
+	worker   *wire.Worker
+	roles    map[lambda.ManagerID]*manager.Manager
+	feeds    []*ring.Feed
+
+	mu   sync.Mutex
+	live map[lambda.EnvironmentID]*running
+}
+
+func newMover(b *testing.B, first *ring.History, ids ...lambda.ManagerID) *mover {
+	v := &mover{
+		client: wire.NewClient(token, nil), managers: map[lambda.ManagerID]*wire.Manager{}, live: map[lambda.EnvironmentID]*running{},
+		roles: map[lambda.ManagerID]*manager.Manager{},
+	}
+	v.worker = wire.NewWorker(v.client, v.serve(nil, v))
+	for _, id := range ids {
+		feed := &ring.Feed{}
+		feed.Set(first)
+		v.feeds = append(v.feeds, feed)
+		m := manager.New(manager.Config{
+			ID: id, Workers: v, Rings: feed.Get, Limit: func(lambda.PoolID) int { return 1000 }, Log: slog.New(slog.DiscardHandler),
+			Current:   func(lambda.EnvironmentKey) bool { return true },
+			KeepAlive: manager.Fixed(time.Hour),
+			Managers:  func(id lambda.ManagerID) (manager.Peer, bool) { p, ok := v.managers[id]; return p, ok },
+		})
+		v.roles[id], v.managers[id] = m, wire.NewManager(v.client, v.serve(m, nil))
+	}
+	return v
+}
+
+func (v *mover) serve(m wire.ManagerRole, w wire.WorkerRole) string {
+	s := httptest.NewServer(wire.NewHandler(token, m, w))
+	v.servers = append(v.servers, s)
+	return s.Listener.Addr().String()
+}
+
+func (v *mover) close() {
+	v.client.Close()
+	for _, s := range v.servers {
+		s.Close()
+	}
+}
+
+// Candidates and the other methods are a worker's, and those that know it.
+func (v *mover) Candidates(*lambda.Version) []placement.Worker {
+	return []placement.Worker{{ID: "w", FreeBytes: 1 << 60}}
+}
+func (v *mover) All() []lambda.WorkerID                          { return []lambda.WorkerID{"w"} }
+func (v *mover) Worker(lambda.WorkerID) (manager.Worker, bool)   { return v.worker, true }
+func (v *mover) End(context.Context, lambda.EnvironmentID) error { return nil }
+func (v *mover) Prepare(context.Context, *lambda.Version) error  { return nil }
+func (v *mover) Start(_ context.Context, r lambda.StartRequest) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.live[r.Environment] = &running{owner: r.Owner, epoch: r.Epoch}
+	return nil
+}
+func (v *mover) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
+	return lambda.AdoptAnswer{}, nil
+}
+func (v *mover) Invoke(context.Context, lambda.Reservation, *lambda.Invocation) (*lambda.Outcome, error) {
+	return &lambda.Outcome{}, nil
+}
+func (v *mover) Renew(_ context.Context, req lambda.RenewRequest) (answer lambda.RenewAnswer, _ error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, h := range req.Holdings {
+		if e := v.live[h.Environment]; e == nil || !e.renew(req.Owner, h.Epoch) {
+			answer.Gone = append(answer.Gone, h.Environment)
+		}
+	}
+	return answer, nil
+}
+
+func (v *mover) owned(id lambda.ManagerID) (n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, e := range v.live {
+		if e.owner == id {
+			n++
+		}
+	}
+	return n
+}
+
+func moverRequest(n int, version uint64) lambda.AcquireRequest {
+	req := request(fmt.Sprintf("f%d", n))
+	req.Pool.Function = req.Key.Function
+	req.Ring = version
+	return req
+}
+
+// BenchmarkHandOff moves 1,000 pools with 10,000 idle environments from one manager to another over HTTP: until the successor has
+// all of them and the worker knows. Meanwhile calls of pools come that have not moved yet; what a hand-over adds to such a
+// first call is compared with the next call of the same pool.
+func BenchmarkHandOff(b *testing.B) {
+	const pools, each = 1000, 10
+	one, err := ring.New(1, 100, []lambda.ManagerID{"old"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	two, err := ring.New(2, 100, []lambda.ManagerID{"new"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var firsts, seconds []time.Duration
+	for b.Loop() {
+		v := newMover(b, &ring.History{Current: one}, "old", "new")
+		for n := range pools {
+			var got []lambda.Reservation
+			for range each {
+				a, err := v.roles["old"].Acquire(b.Context(), moverRequest(n, 1))
+				if err != nil || a.Verdict != lambda.Granted {
+					b.Fatal(a, err)
+				}
+				got = append(got, a.Reservation)
+			}
+			for _, r := range got {
+				v.roles["old"].EnvironmentIdle(r.Environment, r.Number)
+			}
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		var roles sync.WaitGroup
+		for _, m := range v.roles {
+			roles.Go(func() { m.Run(ctx) })
+		}
+		time.Sleep(100 * time.Millisecond) // all have started
+		began := time.Now()
+		for _, f := range v.feeds {
+			f.Set(&ring.History{Current: two, Earlier: []*ring.Ring{one}})
+		}
+		for i := 0; v.owned("new") < pools*each; i++ {
+			n := (i*617 + 500) % pools
+			for _, into := range []*[]time.Duration{&firsts, &seconds} {
+				at := time.Now()
+				a, err := v.managers["new"].Acquire(b.Context(), moverRequest(n, 2))
+				if err != nil || a.Verdict != lambda.Granted || a.Reservation.Cold {
+					b.Fatal(a, err)
+				}
+				*into = append(*into, time.Since(at))
+			}
+		}
+		b.ReportMetric(time.Since(began).Seconds()*1000, "ms/move")
+		cancel()
+		roles.Wait()
+		v.close()
+	}
+	for name, list := range map[string][]time.Duration{"first-call": firsts, "next-call": seconds} {
+		slices.Sort(list)
+		b.ReportMetric(list[len(list)/2].Seconds()*1000, name+"-p50-ms")
+		b.ReportMetric(list[len(list)*99/100].Seconds()*1000, name+"-p99-ms")
+	}
+}
