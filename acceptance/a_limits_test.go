@@ -67,7 +67,7 @@ func TestA4_ADeadManagerIsReplacedByAnAddedOne(t *testing.T) {
 				c := newCluster(t, w, options{managers: 8, quota: 10, limit: limit})
 				c.mustBegin(0, "f")
 				c.worker.endAll()
-				c.managers[c.order()[0]].dead.Store(true)
+				c.managers[c.order()[0]].die()
 				c.mustBegin(0, "f")
 				if c.worker.countOf(c.order()[1]) != 1 {
 					t.Error("the call does not run on the next manager")
@@ -76,6 +76,22 @@ func TestA4_ADeadManagerIsReplacedByAnAddedOne(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whether the manager has granted something before it died is unknown. Its reservation runs out; the call does not wait for that.
+func TestA4_AManagerThatDiesWhileItIsAskedIsReplaced(t *testing.T) {
+	wired(t, func(t *testing.T, w wiring) {
+		c := newCluster(t, w, options{managers: 8, quota: 10, limit: 80})
+		first := c.managers[c.order()[0]]
+		first.setTap(func(_ lambda.AcquireRequest, answer lambda.Answer) lambda.Answer {
+			first.die()
+			return answer
+		})
+		c.mustBegin(0, "f")
+		if first.alive() || c.worker.countOf(c.order()[1]) != 1 {
+			t.Error("the call does not run on the next manager")
+		}
+	})
 }
 
 func TestA5_NeverMoreThanTheLimitRun(t *testing.T) {

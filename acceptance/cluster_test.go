@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,7 +65,7 @@ func newCluster(t *testing.T, w wiring, o options) *cluster {
 	if w.http {
 		c.client = wire.NewClient(token, nil)
 		t.Cleanup(c.client.Close)
-		c.worker.edge = wire.NewWorker(c.client, c.listen(wire.NewHandler(token, nil, c.worker)))
+		c.worker.edge = wire.NewWorker(c.client, c.listen(wire.NewHandler(token, nil, c.worker)).addr)
 	}
 	c.setLimit(unreserved, o.limit)
 	var ids []lambda.ManagerID
@@ -133,13 +132,8 @@ func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
 	c.managers[id] = m
 	c.managersMu.Unlock()
 	if c.wiring.http {
-		handler := wire.NewHandler(token, m, nil)
-		m.edge = wire.NewManager(c.client, c.listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if m.dead.Load() {
-				panic(http.ErrAbortHandler) // as a killed process does: the connection ends without an answer
-			}
-			handler.ServeHTTP(w, r)
-		})))
+		m.host = c.listen(wire.NewHandler(token, m, nil))
+		m.edge = wire.NewManager(c.client, m.host.addr)
 	}
 }
 
@@ -446,6 +440,7 @@ type tapped struct {
 	c      *cluster
 	m      *manager.Manager
 	edge   *wire.Manager // how others reach it, when not directly
+	host   *host         // where it listens, when others do not reach it directly
 	dead   atomic.Bool
 	silent atomic.Bool // does not answer hand-overs
 	tap    atomic.Pointer[func(lambda.AcquireRequest, lambda.Answer) lambda.Answer]
@@ -456,6 +451,14 @@ type tapped struct {
 }
 
 func (m *tapped) alive() bool { return !m.dead.Load() }
+
+// die ends the manager as SIGKILL does: whoever waits for an answer of it waits in vain, and nobody reaches it any more.
+func (m *tapped) die() {
+	m.dead.Store(true)
+	if m.host != nil {
+		m.host.kill()
+	}
+}
 
 func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	if m.dead.Load() {
@@ -472,6 +475,9 @@ func (m *tapped) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda
 	answer, err := m.m.Acquire(ctx, req)
 	if tap := m.tap.Load(); tap != nil && err == nil {
 		answer = (*tap)(req, answer)
+	}
+	if m.dead.Load() { // over sockets this goes nowhere
+		return lambda.Answer{}, lambda.ErrUnreachable
 	}
 	return answer, err
 }

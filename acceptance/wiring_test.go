@@ -2,8 +2,6 @@ package acceptance_test
 
 import (
 	"math"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,13 +59,6 @@ func (w wiring) rounds() int {
 }
 
 func (w wiring) tolerance() float64 { return math.Sqrt(10_000 / float64(w.draws())) }
-
-// listen serves a handler on a real socket until the test ends, and returns its address.
-func (c *cluster) listen(h http.Handler) string {
-	s := httptest.NewServer(h)
-	c.t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
-}
 
 // endCall lets the given call return and waits for it.
 func (w *worker) endCall(k *call) {

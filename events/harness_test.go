@@ -28,6 +28,7 @@ type world struct {
 	queue   *memory.Queue
 	poller  *Poller
 	inbox   *Inbox
+	began   time.Time
 
 	mu     sync.Mutex
 	ran    []run
@@ -66,8 +67,8 @@ func in(t *testing.T, test func(*testing.T, *world)) {
 		if _, _, err := w.catalog.FirstKey(ctx); err != nil {
 			t.Fatal(err)
 		}
-		began := time.Now()
-		w.poller = w.newPoller(began)
+		w.began = time.Now()
+		w.poller = w.newPoller(w.began)
 		running, stop := context.WithCancel(ctx)
 		defer stop()
 		all.Go(func() { _ = w.poller.Run(running) })

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type real struct {
 	driver  *fake.Driver
 	open    chan struct{} // closed: runtimes initialise
 	answers chan struct{} // one for each call that may end
+	events  atomic.Int64  // that the runtime has got
+	before  int64         // events when the last call began
 }
 
 func newReal(t *testing.T) *real {
@@ -56,6 +59,9 @@ func newReal(t *testing.T) *real {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		if n := r.driver.Calls(fake.OpExec); n > 1 {
+			t.Errorf("the runtime was started %d times: the worker has found fault with it", n)
+		}
 	})
 	return r
 }
@@ -77,10 +83,10 @@ func (r *real) program(p *fake.Process) sandbox.Exit {
 			return false
 		}
 	}
-	for ok := wait(r.open); ok; ok = wait(r.answers) && say(conn, 'R', "1") {
-		if !say(conn, 'N', "") || !skipEvent(conn) {
-			break
-		}
+	ok := wait(r.open) && say(conn, 'N', "")
+	for ok && skipEvent(conn) {
+		r.events.Add(1)
+		ok = wait(r.answers) && say(conn, 'R', "1") // which asks for the next event too
 	}
 	return sandbox.Exit{}
 }
@@ -121,34 +127,45 @@ func (r *real) ready() {
 	default:
 		close(r.open)
 	}
-	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
-		if s := r.Stats(); s.Environments[realworker.Starting] == 0 {
-			return
-		}
-	}
+	eventually(func() bool { return r.starting() == 0 })
 }
 
-// taken: a refusal comes at once, but this machine may be busy.
-func (r *real) taken(refused func() bool) bool {
-	for limit := time.Now().Add(200 * time.Millisecond); time.Now().Before(limit); time.Sleep(time.Millisecond) {
-		if refused() {
-			return false
-		}
-	}
-	return true
-}
+func (r *real) starting() int { return r.Stats().Environments[realworker.Starting] }
 
-func (r *real) finish() { r.answers <- struct{}{} }
+// patience is how long to wait for what must come, however slow the machine is.
+const patience = 30 * time.Second
 
-// settle waits for what must come, however slow the machine is.
-func (r *real) settle(done func() bool) bool {
-	for limit := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+func eventually(done func() bool) bool {
+	for limit := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			return false
 		}
 	}
 	return true
 }
+
+// claiming is how long a call may take from its look at its context until it waits for an environment that is starting, a few
+// instructions later: nothing tells when it does.
+const claiming = 100 * time.Millisecond
+
+func (r *real) asks() { r.before = r.events.Load() }
+
+func (r *real) taken(looked <-chan struct{}, refused func() bool, expected bool) bool {
+	if !expected {
+		return !eventually(refused)
+	}
+	eventually(func() bool { return refused() || len(looked) > 0 })
+	if r.starting() > 0 {
+		time.Sleep(claiming)
+		return !refused()
+	}
+	eventually(func() bool { return refused() || r.events.Load() > r.before })
+	return !refused()
+}
+
+func (r *real) finish() { r.answers <- struct{}{} }
+
+func (r *real) settle(done func() bool) bool { return eventually(done) }
 
 type oneRuntime struct{}
 

@@ -54,18 +54,22 @@ type machine interface {
 	Renew(ctx context.Context, req lambda.RenewRequest) (lambda.RenewAnswer, error)
 	End(ctx context.Context, id lambda.EnvironmentID) error
 	Invoke(ctx context.Context, r lambda.Reservation, inv *lambda.Invocation) (*lambda.Outcome, error)
-	ready()                         // lets the environment become initialised
-	taken(refused func() bool) bool // waits until a call has been taken, or refused
-	finish()                        // lets the call end that runs
-	settle(done func() bool) bool   // waits until everything has happened that is under way, or until done
-	notices() []string              // what the owner has heard
+	ready()                       // lets the environment become initialised
+	asks()                        // before a call
+	finish()                      // lets the call end that runs
+	settle(done func() bool) bool // waits until everything has happened that is under way, or until done
+	notices() []string            // what the owner has heard
+	// taken waits until a call has been taken, or refused, as the model says: looked has a word when the call has looked at its
+	// context.
+	taken(looked <-chan struct{}, refused func() bool, expected bool) bool
 }
 
 // player plays a script.
 type player struct {
 	machine
-	calls chan string // how calls that ran have ended
-	log   []string
+	calls    chan string // how calls that ran have ended
+	log      []string
+	expected string // what the model has logged of this step
 }
 
 const parityEnvironment = "e-1"
@@ -73,14 +77,17 @@ const parityEnvironment = "e-1"
 func play(m machine, script string, expected []string) []string {
 	p := &player{machine: m, calls: make(chan string, 10)}
 	for i, step := range strings.Split(script, ", ") {
+		if expected != nil {
+			p.expected = expected[i]
+		}
 		answer := p.step(step)
 		done := func() bool { return true }
 		if expected != nil { // wait for as many words as the model has heard by now
-			done = func() bool { return strings.HasSuffix(expected[i], fmt.Sprint(p.notices())) }
+			done = func() bool { return strings.HasSuffix(p.expected, fmt.Sprint(p.notices())) }
 		}
 		settled := p.settle(done)
 		p.log = append(p.log, fmt.Sprintf("%s: %s %v", step, answer, p.notices()))
-		if !settled || expected != nil && p.log[i] != expected[i] {
+		if !settled || expected != nil && p.log[i] != p.expected {
 			break // the rest would wait for what does not come
 		}
 	}
@@ -119,7 +126,12 @@ func (p *player) step(step string) string {
 		return p.invoke(lambda.Reservation{Environment: parityEnvironment, Number: n, Expires: expires})
 	case "finish":
 		p.machine.finish()
-		return <-p.calls
+		select {
+		case how := <-p.calls:
+			return how
+		case <-time.After(patience):
+			return "no call has ended"
+		}
 	case "ready":
 		p.machine.ready()
 		return ""
@@ -132,8 +144,10 @@ func (p *player) step(step string) string {
 // invoke begins a call. Its answer is that of the worker if it is refused, else it comes with the next "finish".
 func (p *player) invoke(r lambda.Reservation) string {
 	refused := make(chan string, 1)
+	ctx := &watched{Context: context.Background(), looked: make(chan struct{}, 1)}
+	p.asks()
 	go func() {
-		out, err := p.Invoke(context.Background(), r, &lambda.Invocation{RequestID: fmt.Sprint("r", r.Number), Payload: []byte(`1`)})
+		out, err := p.Invoke(ctx, r, &lambda.Invocation{RequestID: fmt.Sprint("r", r.Number), Payload: []byte(`1`)})
 		switch {
 		case err == nil && out.Class == lambda.OK:
 			p.calls <- "ok"
@@ -143,10 +157,24 @@ func (p *player) invoke(r lambda.Reservation) string {
 			refused <- answerOf(err)
 		}
 	}()
-	if p.taken(func() bool { return len(refused) > 0 }) {
+	if p.taken(ctx.looked, func() bool { return len(refused) > 0 }, strings.Contains(p.expected, ": taken ")) {
 		return "taken"
 	}
 	return <-refused
+}
+
+// watched is a context that says when it is looked at.
+type watched struct {
+	context.Context
+	looked chan struct{}
+}
+
+func (w *watched) Err() error {
+	select {
+	case w.looked <- struct{}{}:
+	default:
+	}
+	return w.Context.Err()
 }
 
 func answerOf(err error) string {
@@ -233,7 +261,8 @@ func (m *model) Renew(_ context.Context, req lambda.RenewRequest) (lambda.RenewA
 
 func (m *model) ready()  { time.Sleep(1100 * time.Millisecond) }
 func (m *model) finish() { time.Sleep(3100 * time.Millisecond) }
-func (m *model) taken(refused func() bool) bool {
+func (m *model) asks()   {}
+func (m *model) taken(_ <-chan struct{}, refused func() bool, _ bool) bool {
 	time.Sleep(10 * time.Millisecond)
 	return !refused()
 }
