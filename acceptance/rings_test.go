@@ -85,7 +85,7 @@ func (m *tapped) Offer(ctx context.Context, req lambda.OfferRequest) error {
 
 // kill ends a manager as SIGKILL does.
 func (m *tapped) kill() {
-	m.dead.Store(true)
+	m.die()
 	m.stop()
 }
 

@@ -284,7 +284,7 @@ func (w *worker) handed(e *environment, req lambda.AdoptRequest, from *process) 
 		e.owner, e.epoch = req.Owner, req.Epoch
 	}
 	e.maker, e.leaseEnd = from, time.Now().Add(lambda.OwnerLease)
-	h := lambda.Handed{Environment: e.id, Worker: w.id, State: lambda.HandedInUse, Reservation: e.reservation, Epoch: e.epoch}
+	h := lambda.Handed{Environment: e.id, Worker: w.id, State: lambda.HandedInUse, Reservation: e.reservation, Epoch: e.epoch, Provisioned: e.ahead}
 	switch {
 	case e.state == idle:
 		if anew {
