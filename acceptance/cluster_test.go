@@ -119,8 +119,6 @@ func (c *cluster) addManager(id lambda.ManagerID, edit func(*manager.Config)) {
 		},
 		Current: func(lambda.EnvironmentKey) bool { return true },
 		Log:     slog.New(slog.DiscardHandler),
-
-		ReservationLimit: c.wiring.d(manager.DefaultReservationLimit),
 	}
 	if edit != nil {
 		edit(&cfg)
@@ -240,8 +238,8 @@ func (c *cluster) begin(i int, function string) *call {
 	select {
 	case <-k.started:
 	case <-k.done:
-	case <-time.After(10 * time.Second):
-		c.t.Fatal("an invocation neither started nor ended within 10 s")
+	case <-time.After(patience):
+		c.t.Fatalf("an invocation neither started nor ended within %v", patience)
 	}
 	return k
 }

@@ -171,12 +171,21 @@ func TestTheCapsOfBothPoolsHoldWhileAFunctionMoves(t *testing.T) {
 			}
 		})
 	}
-	for range 30 {
-		time.Sleep(10 * time.Millisecond) // for calls in both states
+	more := func() { // for calls in both states
+		before := ok.Load() + throttled.Load()
+		s.eventually("calls go on", func() bool { return ok.Load()+throttled.Load() >= before+12 })
+	}
+	full := func() bool { // both caps were reached
+		s.machine.mu.Lock()
+		defer s.machine.mu.Unlock()
+		return s.machine.most[lambda.PoolID{Account: account, Function: "f"}] >= 3 && s.machine.most[unreserved] >= 106
+	}
+	for n, began := 0, time.Now(); n < 30 || !full() && time.Since(began) < patience; n++ {
+		more()
 		if err := s.reserve("f", 3); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		more()
 		if _, err := s.client.DeleteFunctionConcurrency(t.Context(), &sdk.DeleteFunctionConcurrencyInput{FunctionName: aws.String("f")}); err != nil {
 			t.Error(err)
 		}

@@ -227,7 +227,7 @@ func TestProvisionedEnvironmentsAreFoundAtThePoolsFirstManager(t *testing.T) {
 		c.provisioned = true
 		defer c.start()()
 		first := c.managers[c.order()[0]]
-		for deadline := time.Now().Add(10 * time.Second); first.m.ProvisionStatus(want).Current < 3; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(patience); first.m.ProvisionStatus(want).Current < 3; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("not provisioned")
 			}

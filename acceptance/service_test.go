@@ -207,9 +207,9 @@ func (s *service) hold(n int, name, qualifier string) {
 
 func (s *service) eventually(what string, is func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("after 20 s still not so: %s", what)
+			s.t.Fatalf("after %v still not so: %s", patience, what)
 		}
 	}
 }

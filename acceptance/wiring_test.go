@@ -34,12 +34,25 @@ func (w wiring) d(d time.Duration) time.Duration { return d / w.scale }
 
 func (w wiring) sleep(d time.Duration) { time.Sleep(w.d(d)) }
 
-// noise is by how much a measured time may exceed the right one: virtual time is exact.
+// noise is by how much a measured time may exceed the right one: virtual time is exact, a machine may be very busy.
 func (w wiring) noise() time.Duration {
 	if w.http {
-		return 200 * time.Millisecond
+		return patience
 	}
 	return 0
+}
+
+// patience is how long a test waits for what must come, on a machine that may be very busy.
+const patience = time.Minute
+
+// eventually waits for what must come, doing step in between.
+func (w wiring) eventually(t *testing.T, what string, is func() bool, step func()) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); step() {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not so: %s", patience, what)
+		}
+	}
 }
 
 // draws is how often the tests of probabilities draw, and tolerance by how much wider fewer draws scatter.
@@ -56,6 +69,14 @@ func (w wiring) rounds() int {
 		return 3
 	}
 	return 10
+}
+
+// lingers is for how long racing calls run besides, so that there are enough at once.
+func (w wiring) lingers() time.Duration {
+	if w.http {
+		return 20 * time.Millisecond
+	}
+	return 0
 }
 
 func (w wiring) tolerance() float64 { return math.Sqrt(10_000 / float64(w.draws())) }

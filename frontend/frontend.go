@@ -128,9 +128,9 @@ func (f *Frontend) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-tick.C:
+		case <-tick.C: // maybe late
 			f.pools.Range(func(_, v any) bool {
-				f.shrink(v.(*poolView), now)
+				f.shrink(v.(*poolView))
 				return true
 			})
 		}

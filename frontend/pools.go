@@ -76,9 +76,9 @@ func (p *poolView) report(id lambda.ManagerID, answer lambda.Answer, now time.Ti
 // unreachable: they serve nobody. It returns the size now.
 func (f *Frontend) grow(ctx context.Context, p *poolView, r *ring.Ring, limit, dead int) int {
 	reply := f.ask(ctx, p)
-	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now() // not before: the cool-down counts from when S changes
 	want := r.Needed(int(p.inFlight.Load())+reply.InFlight, limit) + dead
 	want = max(want, reply.MaxSize)
 	if !reply.Complete {
@@ -130,12 +130,13 @@ func (f *Frontend) query(ctx context.Context, id lambda.PoolID) PeerLoad {
 
 // shrink lowers |S| to what the managers report (A6, A7). Reports older than the window count as idle: no call of this
 // frontend went there since.
-func (f *Frontend) shrink(p *poolView, now time.Time) {
+func (f *Frontend) shrink(p *poolView) {
 	h, _ := f.cfg.Rings()
 	at := f.placeOf(p, h)
 	r, limit := h.Current, at.limit
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	running := 0
 	for id, rep := range p.reports {
 		if now.Sub(rep.at) > f.cfg.ShrinkWindow {

@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -298,7 +297,8 @@ func (m *Members) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			err := m.beat(true)
-			return errors.Join(err, m.flush())
+			m.flush()
+			return err
 		case <-m.failed:
 			return m.duplicate
 		case <-tick.C:
@@ -310,12 +310,15 @@ func (m *Members) Run(ctx context.Context) error {
 	}
 }
 
-// flush gives the goodbye a moment to go out; without an engine nobody would hear it.
-func (m *Members) flush() error {
+// flush gives the goodbye time to go out, on a busy machine too; without an engine nobody would hear it. After Expiry the
+// others know by this process's silence, so a goodbye that is lost is no failure of the stop.
+func (m *Members) flush() {
 	if !m.cfg.Conn.IsConnected() {
-		return nil
+		return
 	}
-	return m.cfg.Conn.FlushTimeout(Interval)
+	if err := m.cfg.Conn.FlushTimeout(Expiry); err != nil {
+		m.cfg.Log.Warn("the others may not have heard that this process stops: they will notice its silence", "err", err)
+	}
 }
 
 // beat announces every role of this process.

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -25,7 +26,7 @@ func engine(t *testing.T) *server.Server {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("the server is not ready")
 	}
 	return s
@@ -37,6 +38,25 @@ type process struct {
 	conn *nats.Conn
 	free atomic.Int64
 	stop func() error // in good order
+	log  *lines
+}
+
+// lines keeps what was logged.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 var boots atomic.Int64
@@ -44,14 +64,14 @@ var boots atomic.Int64
 // prepare makes a process that has not joined yet.
 func prepare(t *testing.T, s *server.Server, id string, roles ...Role) *process {
 	t.Helper()
-	conn, err := nats.Connect("", nats.InProcessServer(s), nats.MaxReconnects(-1))
+	conn, err := nats.Connect("", nats.InProcessServer(s), nats.MaxReconnects(-1), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	p := &process{conn: conn}
+	p := &process{conn: conn, log: &lines{}}
 	boot := fmt.Sprintf("boot-%04d", boots.Add(1))
-	p.Members = New(Config{Conn: conn, Boot: boot, Log: slog.New(slog.DiscardHandler), Self: func() []Member {
+	p.Members = New(Config{Conn: conn, Boot: boot, Log: slog.New(slog.NewTextHandler(p.log, nil)), Self: func() []Member {
 		var self []Member
 		for _, r := range roles {
 			self = append(self, Member{ID: id, Role: r, Boot: boot, Address: "127.0.0.1:1", Quota: 10, MemoryFree: p.free.Load()})
@@ -103,9 +123,6 @@ func TestAllSeeAll(t *testing.T) {
 	t.Parallel()
 	s := engine(t)
 	all := []*process{join(t, s, "b", Manager), join(t, s, "a", Manager, Frontend), join(t, s, "w", Worker)}
-	if got := all[2].shape(); !strings.Contains(got, "manager a,manager b,") {
-		t.Errorf("a process that has just joined knows %q", got)
-	}
 	const want = "frontend a,manager a,manager b,worker w,"
 	for _, p := range all {
 		eventually(t, patience, want, func() bool { return p.shape() == want })
@@ -114,6 +131,19 @@ func TestAllSeeAll(t *testing.T) {
 	if _, unknown := all[0].View().Manager("w"); !ok || unknown || w.Address != "127.0.0.1:1" {
 		t.Errorf("worker w is %+v, %v", w, ok)
 	}
+}
+
+// TestWhoIsThereSaysSo: those who are there answer a process that joins, without waiting for their next heartbeat.
+func TestWhoIsThereSaysSo(t *testing.T) {
+	t.Parallel()
+	s := engine(t)
+	there := prepare(t, s, "a", Manager)
+	if err := there.Join(t.Context()); err != nil { // nothing runs that would send heartbeats
+		t.Fatal(err)
+	}
+	eventually(t, patience, "it hears", func() bool { return len(there.View().Managers) == 1 })
+	joins := join(t, s, "b", Manager)
+	eventually(t, patience, "who was there is known", func() bool { return len(joins.View().Managers) == 2 })
 }
 
 func TestWhatAWorkerSaysIsHeard(t *testing.T) {
@@ -135,24 +165,17 @@ func TestWhatAWorkerSaysIsHeard(t *testing.T) {
 }
 
 func TestAStopIsKnownAtOnce(t *testing.T) {
+	t.Parallel()
 	s := engine(t)
 	a, b := join(t, s, "a", Manager), join(t, s, "b", Manager)
 	eventually(t, patience, "both are known", func() bool { return len(a.View().Managers) == 2 })
-	goodbyes, err := a.conn.SubscribeSync(heartbeatSubject + "manager.b")
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := b.stop(); err != nil {
 		t.Fatal(err)
 	}
-	for leaving := false; !leaving; { // the last word; no silence has to be waited for
-		msg, err := goodbyes.NextMsg(patience)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaving = strings.Contains(string(msg.Data), `"leaving":true`)
-	}
 	eventually(t, patience, "b is gone", func() bool { return len(a.View().Managers) == 1 })
+	if !strings.Contains(a.log.String(), `id=b why="it was stopped"`) { // its last word; no silence had to be waited for
+		t.Errorf("a has logged\n%s", a.log)
+	}
 }
 
 func TestSilenceIsTheEnd(t *testing.T) {
@@ -160,11 +183,13 @@ func TestSilenceIsTheEnd(t *testing.T) {
 	s := engine(t)
 	a, b := join(t, s, "a", Manager), join(t, s, "b", Manager)
 	eventually(t, patience, "both are known", func() bool { return len(a.View().Managers) == 2 })
-	began := time.Now()
+	a.mu.Lock()
+	heard := a.known[memberKey{Manager, "b"}].heard
+	a.mu.Unlock()
 	b.conn.Close() // as SIGKILL does
 	eventually(t, patience, "b is gone", func() bool { return len(a.View().Managers) == 1 })
-	if took := time.Since(began); took < Expiry-2*Interval {
-		t.Errorf("b was dropped after %v, want about %v", took, Expiry)
+	if silent := time.Since(heard); silent <= Expiry || !strings.Contains(a.log.String(), `id=b why="it is silent"`) {
+		t.Errorf("b was dropped after %v of silence at most, want more than %v; a has logged\n%s", silent, Expiry, a.log)
 	}
 	join(t, s, "b", Manager) // its id is free again
 	eventually(t, patience, "b is back", func() bool { return len(a.View().Managers) == 2 })
@@ -185,14 +210,26 @@ func TestWithoutAnEngineNobodyExpires(t *testing.T) {
 	}
 }
 
+// refusal joins, and goes on until the process is refused or ctx ends (nil). Join has a time limit for the answers of the
+// others: what comes later ends Run.
+func (p *process) refusal(t *testing.T, ctx context.Context) error {
+	if err := p.Join(t.Context()); err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
 func TestAnIDIsUsedOnce(t *testing.T) {
+	t.Parallel()
 	s := engine(t)
 	first := join(t, s, "same", Manager, Worker)
 	join(t, s, "same", Frontend) // another role: another member
 	second := prepare(t, s, "same", Worker)
-	err := second.Join(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := second.refusal(t, ctx)
 	if err == nil || !strings.Contains(err.Error(), `worker "same"`) || !strings.Contains(err.Error(), "--id") {
-		t.Errorf("Join = %v", err)
+		t.Errorf("it was refused with %v", err)
 	}
 	if w, ok := first.View().Worker("same"); !ok || w.Boot != first.cfg.Boot {
 		t.Error("the refused process took the first one's place")
@@ -200,20 +237,21 @@ func TestAnIDIsUsedOnce(t *testing.T) {
 }
 
 func TestOfTwoThatStartTogetherOneGoesOn(t *testing.T) {
+	t.Parallel()
 	s := engine(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	errs := make(chan error, 2)
 	for range 2 {
 		p := prepare(t, s, "same", Manager)
-		go func() { errs <- p.Join(t.Context()) }()
+		go func() { errs <- p.refusal(t, ctx) }()
 	}
-	refused := 0
-	for range 2 {
-		if err := <-errs; err != nil {
-			refused++
-		}
+	if err := <-errs; err == nil {
+		t.Errorf("neither was refused within %v", patience)
 	}
-	if refused != 1 {
-		t.Errorf("%d of 2 were refused, want 1", refused)
+	cancel() // the other goes on until it is stopped
+	if err := <-errs; err != nil {
+		t.Errorf("the other one has ended too: %v", err)
 	}
 }
 

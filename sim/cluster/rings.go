@@ -231,14 +231,15 @@ func (w *worker) renew(req lambda.RenewRequest, from *process) (answer lambda.Re
 	for _, h := range req.Holdings {
 		e := w.environments[h.Environment]
 		switch {
-		case e == nil, req.Owner != e.owner && h.Epoch <= e.epoch:
+		case e == nil, req.Owner != "" && req.Owner != e.owner && h.Epoch <= e.epoch:
 			answer.Gone = append(answer.Gone, h.Environment)
 			continue
 		case req.Owner == e.owner && h.Epoch < e.epoch:
 			continue
+		case req.Owner != "": // else a frontend gives back
+			e.owner, e.epoch, e.maker = req.Owner, h.Epoch, from
+			e.leaseEnd = time.Now().Add(lambda.OwnerLease)
 		}
-		e.owner, e.epoch, e.maker = req.Owner, h.Epoch, from
-		e.leaseEnd = time.Now().Add(lambda.OwnerLease)
 		if h.GiveBack {
 			w.release(e, h.Reservation)
 		}
