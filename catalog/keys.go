@@ -17,6 +17,8 @@ import (
 //	api/alias/ACCOUNT/NAME/ALIAS      an alias
 //	api/policy/ACCOUNT/NAME/QUALIFIER a resource policy; "=" stands for the unqualified function (no alias has that name)
 //	api/provisioned/ACCOUNT/NAME/QUALIFIER provisioned concurrency of a version or alias
+//	api/ring/VERSION                  a version of the ring of managers, with leading zeros
+//	api/ringplan                      what an operator wants of the ring
 //	api/pending/ACCOUNT/NAME/WHAT     work that outlives a crash: a version number or "=" ($LATEST) to prepare, "=delete"
 const (
 	root = "api/"
@@ -30,6 +32,9 @@ const (
 	pendingPrefix  = root + "pending/"
 
 	provisionedPrefix = root + "provisioned/"
+
+	ringPrefix  = root + "ring/"
+	ringPlanKey = root + "ringplan"
 
 	unqualified    = "="       // last segment for $LATEST and the function itself
 	pendingRemoval = "=delete" // last segment of a deletion that takes several batches

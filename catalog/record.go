@@ -19,7 +19,7 @@ type record struct {
 	once  sync.Once
 	key   store.Key
 	raw   []byte
-	value any // *Function, *Version, *Alias, *Policy, *Provisioned, *Account or *lambda.AccessKey
+	value any // *Function, *Version, *Alias, *Policy, *Provisioned, *Account, *RingVersion, *RingPlan or *lambda.AccessKey
 	err   error
 }
 
@@ -69,6 +69,10 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(Provisioned)
 	case strings.HasPrefix(k, accountPrefix):
 		v = new(Account)
+	case strings.HasPrefix(k, ringPrefix):
+		v = new(RingVersion)
+	case k == ringPlanKey:
+		v = new(RingPlan)
 	case strings.HasPrefix(k, keyPrefix):
 		return decodeKey(k, raw)
 	default:
