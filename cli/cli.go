@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +48,10 @@ type ServeOptions struct {
 
 	// For a process that is one of several.
 	Roles                  []string // empty: all
-	Engine                 string   // nats://host:port
+	Engine                 string   // nats://host:port, or several with commas
+	EngineCluster          string   // host:port
+	EngineRoutes           []string // host:port
+	DrainLimit             time.Duration
 	ListenInternal         string
 	TokenFile              string
 	ID                     string

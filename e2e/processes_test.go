@@ -83,7 +83,11 @@ func (p *processes) start(role, id string) *serverproc.Server {
 		p.t.Error(err)
 		return nil
 	}
-	args := append([]string{"--role", role, "--id", id, "--engine", p.engineURL, "--cluster-token-file", p.token}, p.args...)
+	roles := role
+	if role == "engine" {
+		roles = "engine,control"
+	}
+	args := append([]string{"--role", roles, "--id", id, "--engine", p.engineURL, "--cluster-token-file", p.token}, p.args...)
 	s, err := serverproc.Start(p.t.Context(), serverproc.Config{Binary: binary, DataDir: data, Args: args, NoAPI: role != "frontend"})
 	if err != nil {
 		p.t.Errorf("%s %s: %v", role, id, err)
