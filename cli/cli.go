@@ -34,6 +34,9 @@ type Config struct {
 
 	// Serve runs a server until ctx ends. It calls Ready once when the server takes calls.
 	Serve func(ctx context.Context, options ServeOptions) error
+	// Export and Import write all functions of a server to a file, and read them into another.
+	Export func(ctx context.Context, options StoredOptions, w io.Writer) (Stored, error)
+	Import func(ctx context.Context, options StoredOptions, r io.Reader) (Stored, error)
 }
 
 // ServeOptions is what `berth serve` was told by its flags.
@@ -125,7 +128,7 @@ the aws CLI, or any AWS SDK.`,
 	root.PersistentFlags().StringVar(&a.data, "data", "", "the server's data directory (default ~/.berth)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for scripts")
 	root.AddCommand(a.serveCommand(), a.envCommand(), a.deployCommand(), a.invokeCommand(), a.listCommand(),
-		a.logsCommand(), a.deleteCommand(), a.accountCommand(), a.demoCommand(), a.versionCommand())
+		a.logsCommand(), a.deleteCommand(), a.accountCommand(), a.ringCommand(), a.clusterCommand(), a.demoCommand(), a.versionCommand())
 	return root
 }
 
