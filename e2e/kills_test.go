@@ -269,15 +269,8 @@ func holdReservation() error {
 		Catalog: cat,
 		Limit:   cat.Limit,
 		Ring: func() *ring.Ring {
-			var ids []lambda.ManagerID
-			for _, m := range all.View().Managers {
-				ids = append(ids, lambda.ManagerID(m.ID))
-			}
-			r, err := ring.New(1, 100, ids)
-			if err != nil {
-				panic(err)
-			}
-			return r
+			history, _ := cat.Rings()
+			return history.Current
 		},
 		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
 			m, ok := all.View().Manager(id)

@@ -33,6 +33,7 @@ const (
 	streamTry   = 5 * time.Second
 	streamPause = 250 * time.Millisecond
 	noticeAfter = 10 * time.Second
+	reportEvery = 60 // tries, one a second, to reach a member that is away
 )
 
 // join makes the server of these options a member.
@@ -49,6 +50,7 @@ func (c *Cluster) join(options *server.Options, name string, config Config) erro
 	if config.TLS != nil {
 		options.Cluster.TLSConfig, options.Cluster.TLSTimeout = config.TLS, tlsTimeout.Seconds()
 	}
+	options.ConnectErrorReports, options.ReconnectErrorReports = reportEvery, reportEvery
 	for _, peer := range c.Routes {
 		options.Routes = append(options.Routes, &url.URL{Scheme: "nats-route", User: url.UserPassword(routeUser, config.Token), Host: peer})
 	}
