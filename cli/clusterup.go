@@ -21,6 +21,8 @@ const (
 	// localQuota makes people see several managers at work: 20 calls of an account at once need two.
 	localQuota = 10
 	localDrain = 20 * time.Second
+	// firstEnginePort is below the ports that the kernel gives to connections: nobody takes it while an engine is down.
+	firstEnginePort = 14222
 )
 
 // localCluster is a cluster of child processes on loopback.
@@ -114,13 +116,15 @@ func (l *localCluster) addresses(n int) ([]string, error) {
 		}
 	}
 	var all []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	for port := firstEnginePort; len(all) < n && port < firstEnginePort+1000; port++ {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			listener.Close()
+			all = append(all, addr)
 		}
-		defer listener.Close() // all at once, so that they differ
-		all = append(all, listener.Addr().String())
+	}
+	if len(all) < n {
+		return nil, fmt.Errorf("no %d ports from %d on are free", n, firstEnginePort)
 	}
 	return all, os.WriteFile(path, []byte(strings.Join(all, "\n")+"\n"), 0o600)
 }
