@@ -30,7 +30,7 @@ const (
 	// formTimeout is how long a member waits for a majority of the others. A cluster's first start needs three of them.
 	formTimeout = 5 * time.Minute
 	// streamTry bounds one try to open a stream: without a leader nobody answers.
-	streamTry   = 5 * time.Second
+	streamTry   = 2 * time.Second
 	streamPause = 250 * time.Millisecond
 	noticeAfter = 10 * time.Second
 	reportEvery = 60 // tries, one a second, to reach a member that is away
