@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"berth/lambda"
@@ -23,21 +24,30 @@ type Catalog struct {
 	store  store.Catalog
 	mirror *store.Mirror[*record]
 	region string
+	rings  rings
+	ready  chan struct{}
 }
 
 // New makes a Catalog of the functions of one region; the others' ARNs are not reachable in it. Nothing is read before Run.
 func New(s store.Catalog, region string) *Catalog {
-	return &Catalog{store: s, region: region, mirror: store.NewMirror(s, root, newRecord)}
+	c := &Catalog{store: s, region: region, mirror: store.NewMirror(s, root, newRecord), ready: make(chan struct{})}
+	c.rings.init()
+	return c
 }
 
 // Region returns the region that the catalog serves.
 func (c *Catalog) Region() string { return c.region }
 
 // Run keeps the mirror up to date until ctx ends.
-func (c *Catalog) Run(ctx context.Context) error { return c.mirror.Run(ctx) }
+func (c *Catalog) Run(ctx context.Context) error {
+	var rings sync.WaitGroup
+	defer rings.Wait()
+	rings.Go(func() { c.followRings(ctx) })
+	return c.mirror.Run(ctx)
+}
 
 // Ready is closed when the mirror has been filled; reads before that find nothing.
-func (c *Catalog) Ready() <-chan struct{} { return c.mirror.Ready() }
+func (c *Catalog) Ready() <-chan struct{} { return c.ready }
 
 // Target is what a Ref resolved to.
 type Target struct {

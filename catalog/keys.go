@@ -24,6 +24,8 @@ import (
 //	api/signing/ACCOUNT/ID            a code signing configuration
 //	api/mapping/ACCOUNT/UUID          an event source mapping
 //	api/mappinglock/ACCOUNT           the lock of an account's mappings
+//	api/ring/VERSION                  a version of the ring of managers, with leading zeros
+//	api/ringplan                      what an operator wants of the ring
 //	api/pending/ACCOUNT/NAME/=delete  a deletion that takes several batches has begun
 const (
 	root = "api/"
@@ -46,6 +48,9 @@ const (
 
 	eventPrefix    = root + "event/"
 	schedulePrefix = root + "schedule/"
+
+	ringPrefix  = root + "ring/"
+	ringPlanKey = root + "ringplan"
 
 	latestFirst    = "-="      // last segment for $LATEST where it comes before versions and aliases
 	unqualified    = "="       // last segment for the function itself

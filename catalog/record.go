@@ -90,6 +90,10 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(CodeSigning)
 	case strings.HasPrefix(k, mappingPrefix):
 		v = new(Mapping)
+	case strings.HasPrefix(k, ringPrefix):
+		v = new(RingVersion)
+	case k == ringPlanKey:
+		v = new(RingPlan)
 	case strings.HasPrefix(k, keyPrefix):
 		return decodeKey(k, raw)
 	default:

@@ -28,3 +28,5 @@ func overStores(t *testing.T, test func(t *testing.T, newStore func(testing.TB) 
 		})
 	})
 }
+
+func newMemory() store.Catalog { return memory.NewCatalog() }

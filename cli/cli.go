@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,9 @@ type Config struct {
 
 	// Serve runs a server until ctx ends. It calls Ready once when the server takes calls.
 	Serve func(ctx context.Context, options ServeOptions) error
+	// Export and Import write all functions of a server to a file, and read them into another.
+	Export func(ctx context.Context, options StoredOptions, w io.Writer) (Stored, error)
+	Import func(ctx context.Context, options StoredOptions, r io.Reader) (Stored, error)
 }
 
 // ServeOptions is what `berth serve` was told by its flags.
@@ -47,7 +51,10 @@ type ServeOptions struct {
 
 	// For a process that is one of several.
 	Roles                  []string // empty: all
-	Engine                 string   // nats://host:port
+	Engine                 string   // nats://host:port, or several with commas
+	EngineCluster          string   // host:port
+	EngineRoutes           []string // host:port
+	DrainLimit             time.Duration
 	ListenInternal         string
 	TokenFile              string
 	ID                     string
@@ -122,7 +129,8 @@ the aws CLI, or any AWS SDK.`,
 	root.PersistentFlags().StringVar(&a.data, "data", "", "the server's data directory (default ~/.berth)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for scripts")
 	root.AddCommand(a.serveCommand(), a.envCommand(), a.deployCommand(), a.invokeCommand(), a.listCommand(),
-		a.logsCommand(), a.eventsCommand(), a.scheduleCommand(), a.deleteCommand(), a.layerCommand(), a.accountCommand(), a.demoCommand(), a.versionCommand())
+		a.logsCommand(), a.eventsCommand(), a.scheduleCommand(), a.deleteCommand(), a.layerCommand(), a.accountCommand(), a.ringCommand(), a.clusterCommand(),
+		a.demoCommand(), a.versionCommand())
 	return root
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -23,6 +24,9 @@ const (
 
 // maxMemory bounds --memory, in MB: a petabyte.
 const maxMemory = 1 << 30
+
+// maxDrain bounds --drain-limit: above the longest invocation.
+const maxDrain = time.Hour
 
 func (a *app) serveCommand() *cobra.Command {
 	options, memory := ServeOptions{}, int64(0)
@@ -44,17 +48,21 @@ Several processes, on one machine or many, make one server when each runs some o
   manager    decides which environment runs a call, and holds the limits
   worker     runs functions (as root); their logs stay on its disk
   engine     keeps what all share; the others find it by --engine
-  control    runs asynchronous calls and schedules; any number of them
+  control    makes the ring of managers, one of them at a time; runs asynchronous calls and schedules, all of them
 
 Each process has a data directory of its own. The process with the engine makes a secret, DIR/cluster-token: copy it to
 the others (mode 0600). They find one another through the engine. An existing NATS server with JetStream can take the
 engine's place; its authorization token is the secret then. Give --tls-cert, --tls-key and --tls-ca to every process
-when they are on different machines.`,
+when they are on different machines. Three engines that know one another by --engine-cluster and --engine-routes make a
+cluster that survives the loss of one; "berth cluster up --local 3" shows it on one machine.
+
+A process that is told to stop (SIGTERM, Ctrl-C) finishes what it has: a frontend its calls, a manager hands over to the
+others, a worker lets its calls end. A second signal ends it at once.`,
 		Example: `  berth serve
   berth serve --addr 127.0.0.1:0 --data /tmp/try   # any free port, throwaway data
   berth serve --dev-credentials                    # accept every signature (loopback only)
 
-  berth serve --role engine --engine nats://127.0.0.1:4222 --data /var/lib/berth/engine
+  berth serve --role engine,control --engine nats://127.0.0.1:4222 --data /var/lib/berth/engine
   T="--engine nats://127.0.0.1:4222 --cluster-token-file /var/lib/berth/engine/cluster-token"
   berth serve --role manager  $T --data /var/lib/berth/manager
   berth serve --role worker   $T --data /var/lib/berth/worker
@@ -71,6 +79,9 @@ when they are on different machines.`,
 			}
 			if memory < 0 || memory > maxMemory {
 				return usagef("--memory %d is not a number of MB from 0 to %d", memory, int64(maxMemory))
+			}
+			if options.DrainLimit < 0 || options.DrainLimit > maxDrain {
+				return usagef("--drain-limit %s is not a time from 0 to %s", options.DrainLimit, maxDrain)
 			}
 			if options.PoolQuota < 1 {
 				return usagef("--pool-quota %d is not a number above 0", options.PoolQuota)
@@ -92,11 +103,14 @@ when they are on different machines.`,
 	flags.BoolVar(&options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
 	flags.Int64Var(&memory, "memory", 0, "MB that functions together may use (default: 80 % of the machine's)")
 	flags.StringSliceVar(&options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine, control (default: all of it)")
-	flags.StringVar(&options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found")
+	flags.StringVar(&options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found (then several, with commas)")
+	flags.StringVar(&options.EngineCluster, "engine-cluster", "", "HOST:PORT where this engine takes the other engines of its cluster")
+	flags.StringSliceVar(&options.EngineRoutes, "engine-routes", nil, "HOST:PORT of the other engines' --engine-cluster; two at least")
+	flags.DurationVar(&options.DrainLimit, "drain-limit", 0, "how long a process that is told to stop may finish and hand over (default 10s alone, 1m as one of several)")
 	flags.StringVar(&options.ListenInternal, "listen-internal", defaultInternal, "address for calls of other processes; they are told it")
 	flags.StringVar(&options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")
 	flags.StringVar(&options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
-	flags.IntVar(&options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used; the same for all")
+	flags.IntVar(&options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used: for the first ring; see berth ring deploy")
 	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")

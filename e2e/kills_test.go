@@ -268,17 +268,7 @@ func holdReservation() error {
 	f := frontend.New(frontend.Config{
 		Catalog: cat,
 		Limit:   cat.Limit,
-		Rings: func() (*ring.History, <-chan struct{}) {
-			var ids []lambda.ManagerID
-			for _, m := range all.View().Managers {
-				ids = append(ids, lambda.ManagerID(m.ID))
-			}
-			r, err := ring.New(1, 100, ids)
-			if err != nil {
-				panic(err)
-			}
-			return &ring.History{Current: r}, nil
-		},
+		Rings:   cat.Rings,
 		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
 			m, ok := all.View().Manager(id)
 			if !ok {

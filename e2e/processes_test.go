@@ -21,22 +21,31 @@ import (
 
 // processes is a server that consists of several processes on this machine.
 type processes struct {
-	t         testing.TB
-	dir       string
-	engineURL string
-	token     string   // its file
-	args      []string // for all
-	engine    *serverproc.Server
-	worker    *serverproc.Server
-	managers  map[string]*serverproc.Server
-	frontends []*client.Client
+	t           testing.TB
+	dir         string
+	engineURL   string
+	engineRoles string   // of its process
+	token       string   // its file
+	args        []string // for all
+	engine      *serverproc.Server
+	worker      *serverproc.Server
+	managers    map[string]*serverproc.Server
+	frontends   []*client.Client
+	mu          sync.Mutex              // of what is filled by several goroutines
+	members     map[string]engineMember // of the engine's cluster, by id; nil for one engine
 }
 
 // startProcesses starts an engine, managers m1…, a worker, and frontends f1…, each as a process.
 func startProcesses(t testing.TB, managers, frontends int, args ...string) *processes {
 	t.Helper()
+	return startProcessesWith(t, "engine,control", managers, frontends, args...)
+}
+
+// startProcessesWith is startProcesses with other roles of the engine's process.
+func startProcessesWith(t testing.TB, engineRoles string, managers, frontends int, args ...string) *processes {
+	t.Helper()
 	sharedClient(t) // the tests' look at runtimes goes there
-	p := &processes{t: t, dir: t.TempDir(), args: args, managers: map[string]*serverproc.Server{}}
+	p := &processes{t: t, dir: t.TempDir(), engineRoles: engineRoles, args: args, managers: map[string]*serverproc.Server{}}
 	p.token = filepath.Join(p.dir, "cluster-token")
 	p.startEngine("nats://127.0.0.1:0")
 	p.worker = p.start("worker", "w1")
@@ -83,7 +92,15 @@ func (p *processes) start(role, id string) *serverproc.Server {
 		p.t.Error(err)
 		return nil
 	}
-	args := append([]string{"--role", role, "--id", id, "--engine", p.engineURL, "--cluster-token-file", p.token}, p.args...)
+	roles := role
+	engine, extra := p.engineURL, p.args
+	if role == "engine" {
+		roles = p.engineRoles
+		if own, ok := p.members[id]; ok {
+			engine, extra = own.url, slices.Concat(p.args, own.args)
+		}
+	}
+	args := append([]string{"--role", roles, "--id", id, "--engine", engine, "--cluster-token-file", p.token}, extra...)
 	s, err := serverproc.Start(p.t.Context(), serverproc.Config{Binary: binary, DataDir: data, Args: args, NoAPI: role != "frontend"})
 	if err != nil {
 		p.t.Errorf("%s %s: %v", role, id, err)

@@ -102,6 +102,8 @@ type Manager struct {
 	lost         sync.Map // lostOwner → struct{}: nothing of it is left on any worker
 	recovered    atomic.Pointer[chan struct{}]
 	offering     atomic.Bool
+	followed     atomic.Uint64 // the ring version under which all pools have a tenure
+	settled      atomic.Uint64 // see Settled
 
 	life       context.Context // ends with Run
 	stop       context.CancelFunc

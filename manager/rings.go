@@ -26,6 +26,7 @@ func (m *Manager) followRings(ctx context.Context) {
 			last = h
 			m.waitRecovered(ctx)
 			m.turnAll(h)
+			m.followed.Store(uint64(h.Current.Version()))
 			m.lost.Range(func(key, _ any) bool {
 				if key.(lostOwner).version < uint64(h.Current.Version()) {
 					m.lost.Delete(key)
@@ -197,6 +198,18 @@ func (m *Manager) claims(h *ring.History, from lambda.ManagerID, pools []lambda.
 func (m *Manager) Held() (environments int) {
 	m.environments.Range(func(any, any) bool { environments++; return true })
 	return environments
+}
+
+// Settled is the newest ring version under which this manager holds nothing that is another's: nobody needs older versions to
+// find it here. From then on it makes and takes over only what is its own under that version.
+func (m *Manager) Settled() uint64 {
+	h, _ := m.cfg.Rings()
+	version, last := uint64(h.Current.Version()), m.settled.Load()
+	if version == last || m.followed.Load() != version || len(m.offers(h)) > 0 {
+		return last
+	}
+	m.settled.Store(version)
+	return version
 }
 
 // keepRecovering recovers once before calls are admitted, and goes on for a lease: a worker may be heard of late.

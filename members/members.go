@@ -34,6 +34,7 @@ const (
 	Frontend Role = "frontend"
 	Manager  Role = "manager"
 	Worker   Role = "worker"
+	Control  Role = "control"
 )
 
 // Times of the protocol.
@@ -57,6 +58,10 @@ type Member struct {
 	Boot    string `json:"boot"`              // random, per start of a process: tells two with one id apart
 	Address string `json:"address,omitempty"` // host:port of its role-to-role HTTP; frontends have none
 
+	Draining bool `json:"draining,omitempty"` // was told to stop: gets nothing new, and leaves when what it has is done or handed over
+	// Settled is, of managers, the newest ring version under which it holds nothing that is another's.
+	Settled uint64 `json:"settled,omitempty"`
+
 	Quota int `json:"quota,omitempty"` // managers: executions of one pool that one manager runs, see ring.New
 
 	// Workers. MemoryFree may be two heartbeats old.
@@ -66,7 +71,7 @@ type Member struct {
 }
 
 func (m *Member) sameBut(o *Member) bool {
-	return m.Boot == o.Boot && m.Address == o.Address && m.Quota == o.Quota && maps.Equal(m.Runtimes, o.Runtimes)
+	return m.Boot == o.Boot && m.Address == o.Address && m.Quota == o.Quota && m.Draining == o.Draining && m.Settled == o.Settled && maps.Equal(m.Runtimes, o.Runtimes)
 }
 
 // heartbeat is a message of the protocol.
@@ -90,9 +95,36 @@ func (t *Tracked) Promise(bytes int64) { t.free.Add(-bytes) }
 
 // View is all members of a moment, each kind sorted by id. It does not change.
 type View struct {
-	Frontends, Managers, Workers []*Tracked
-	managers, workers            map[string]*Tracked
+	Frontends, Managers, Workers, Controls []*Tracked
+	managers, workers                      map[string]*Tracked
+	newer                                  chan struct{} // closed when there is another view
 }
+
+// NewView returns the view of these members.
+func NewView(all ...*Tracked) *View {
+	v := &View{managers: map[string]*Tracked{}, workers: map[string]*Tracked{}, newer: make(chan struct{})}
+	for _, m := range all {
+		switch m.Role {
+		case Frontend:
+			v.Frontends = append(v.Frontends, m)
+		case Manager:
+			v.Managers = append(v.Managers, m)
+			v.managers[m.ID] = m
+		case Worker:
+			v.Workers = append(v.Workers, m)
+			v.workers[m.ID] = m
+		case Control:
+			v.Controls = append(v.Controls, m)
+		}
+	}
+	for _, list := range [][]*Tracked{v.Frontends, v.Managers, v.Workers, v.Controls} {
+		slices.SortFunc(list, func(a, b *Tracked) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	return v
+}
+
+// Newer returns a channel that is closed when there is another view.
+func (v *View) Newer() <-chan struct{} { return v.newer }
 
 // Manager finds a living manager.
 func (v *View) Manager(id lambda.ManagerID) (*Tracked, bool) {
@@ -145,12 +177,27 @@ type entry struct {
 // New makes Members that know nobody.
 func New(cfg Config) *Members {
 	m := &Members{cfg: cfg, known: map[memberKey]*entry{}, failed: make(chan struct{})}
-	m.view.Store(&View{})
+	m.view.Store(NewView())
 	return m
 }
 
 // View returns the living members.
 func (m *Members) View() *View { return m.view.Load() }
+
+// Listening is for how long heartbeats have been heard without a break: whoever was not heard for Expiry of that is silent.
+// 0 when the engine is away.
+func (m *Members) Listening() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if m.ownHeard.IsZero() || now.Sub(m.ownHeard) > 2*Interval {
+		return 0
+	}
+	return now.Sub(m.regained)
+}
+
+// Announce sends a heartbeat at once, for a change that others are to know before the next one.
+func (m *Members) Announce() error { return m.beat(false) }
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
@@ -411,23 +458,12 @@ func (m *Members) drop(key memberKey, why string) {
 
 // publish makes the new view; m.mu is held, so that Changed sees them in order.
 func (m *Members) publish() {
-	v := &View{managers: map[string]*Tracked{}, workers: map[string]*Tracked{}}
+	all := make([]*Tracked, 0, len(m.known))
 	for _, e := range m.known {
-		switch e.Role {
-		case Frontend:
-			v.Frontends = append(v.Frontends, e.Tracked)
-		case Manager:
-			v.Managers = append(v.Managers, e.Tracked)
-			v.managers[e.ID] = e.Tracked
-		case Worker:
-			v.Workers = append(v.Workers, e.Tracked)
-			v.workers[e.ID] = e.Tracked
-		}
+		all = append(all, e.Tracked)
 	}
-	for _, list := range [][]*Tracked{v.Frontends, v.Managers, v.Workers} {
-		slices.SortFunc(list, func(a, b *Tracked) int { return cmp.Compare(a.ID, b.ID) })
-	}
-	m.view.Store(v)
+	v := NewView(all...)
+	close(m.view.Swap(v).newer)
 	if m.cfg.Changed != nil {
 		m.cfg.Changed(v)
 	}

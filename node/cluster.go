@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
 
 	"berth/catalog"
+	"berth/control"
 	"berth/frontend"
 	"berth/lambda"
 	"berth/manager"
@@ -28,61 +32,60 @@ type cluster struct {
 	log      *slog.Logger
 	catalog  *catalog.Catalog
 	client   *wire.Client
+	conn     *nats.Conn // to the engine
 	members  *members.Members
 	notifier *wire.Notifier
-	rings    ring.Feed
+	draining atomic.Bool // this process was told to stop
 
 	frontend bool // whether this process has the role
+	control  *control.Control
 	manager  *manager.Manager
 	worker   *worker.Worker
 	runtimes *runtimes.Set // with worker
 
-	joined func(*members.View) // told of changes too; may be nil
-	silent silentManagers
-	places codePlaces
+	silent      silentManagers
+	places      codePlaces
+	joined      func(*members.View)         // told of changes too; may be nil
+	stopServing func(context.Context) error // the public API; nil without
 }
 
-// changed builds the ring of the living managers. Everybody who knows the same managers builds the same one.
+// changed is told of every view of the members.
 func (c *cluster) changed(v *members.View) {
-	quota, ids := 1, make([]lambda.ManagerID, 0, len(v.Managers))
-	for _, m := range v.Managers {
-		ids = append(ids, lambda.ManagerID(m.ID))
-		quota = max(quota, m.Quota)
-	}
-	if now, _ := c.rings.Get(); now == nil || !slices.Equal(now.Current.Members(), ids) || c.quotaOf(now.Current) != quota {
-		next, err := ring.New(1, quota, ids)
-		if err != nil {
-			c.log.Error("the living managers make no ring", "err", err)
-			return
-		}
-		c.rings.Set(&ring.History{Current: next})
-	}
 	if c.joined != nil {
 		c.joined(v)
 	}
 }
 
-// quotaOf reads a ring's quota: it is what the first manager runs of a pool that needs no more than that.
-func (c *cluster) quotaOf(r *ring.Ring) int { return r.EffectiveQuota(1) }
+// Rings returns the ring versions in force, as the control role makes them, and a channel that is closed when there is a
+// newer history.
+func (c *cluster) Rings() (*ring.History, <-chan struct{}) { return c.catalog.Rings() }
 
-// Ring returns the ring of the managers that live now.
-func (c *cluster) Ring() *ring.Ring { h, _ := c.rings.Get(); return h.Current }
+// Ring returns the current ring; an empty one before the first was made.
+func (c *cluster) Ring() *ring.Ring {
+	history, _ := c.catalog.Rings()
+	return history.Current
+}
 
 // Limit returns a pool's limit as the catalog has it now.
 func (c *cluster) Limit(id lambda.PoolID) int { return c.catalog.Limit(id) }
 
 // self describes this process's roles for the heartbeats.
 func (c *cluster) self() []members.Member {
-	base := members.Member{ID: c.id, Boot: c.boot, Address: c.address}
+	base := members.Member{ID: c.id, Boot: c.boot, Address: c.address, Draining: c.draining.Load()}
 	var out []members.Member
 	if c.frontend {
 		f := base
 		f.Role, f.Address = members.Frontend, ""
 		out = append(out, f)
 	}
+	if c.control != nil {
+		b := base
+		b.Role, b.Address = members.Control, ""
+		out = append(out, b)
+	}
 	if c.manager != nil {
 		m := base
-		m.Role, m.Quota = members.Manager, c.quota
+		m.Role, m.Quota, m.Settled = members.Manager, c.quota, c.manager.Settled()
 		out = append(out, m)
 	}
 	if c.worker != nil {
@@ -173,14 +176,14 @@ func (w *remoteWorker) Start(ctx context.Context, req lambda.StartRequest) error
 	return err
 }
 
-// Candidates describes the workers that have the version's runtime.
+// Candidates describes the workers that have the version's runtime and stay.
 func (c *cluster) Candidates(v *lambda.Version) []placement.Worker {
 	living := c.members.View().Workers
 	wanted, _ := runtimeOf(living, v.Runtime)
 	has := c.places.of(v.Code)
 	out := make([]placement.Worker, 0, len(living))
 	for _, w := range living {
-		if w.Runtimes[v.Runtime] == wanted {
+		if !w.Draining && w.Runtimes[v.Runtime] == wanted {
 			id := lambda.WorkerID(w.ID)
 			out = append(out, placement.Worker{ID: id, FreeBytes: w.MemoryFree() - worker.EnvironmentOverhead, HasCode: slices.Contains(has, id)})
 		}
@@ -189,13 +192,18 @@ func (c *cluster) Candidates(v *lambda.Version) []placement.Worker {
 }
 
 // runtimeOf is the version of a runtime that the cluster uses: where workers differ, that of the one with the smallest id.
-func runtimeOf(workers []*members.Tracked, name string) (lambda.RuntimeVersionID, bool) {
+// Those that are to stop count when no other has it.
+func runtimeOf(workers []*members.Tracked, name string) (version lambda.RuntimeVersionID, found bool) {
 	for _, w := range workers {
-		if version, ok := w.Runtimes[name]; ok {
-			return version, true
+		has, ok := w.Runtimes[name]
+		switch {
+		case ok && !w.Draining:
+			return has, true
+		case ok && !found:
+			version, found = has, true
 		}
 	}
-	return "", false
+	return version, found
 }
 
 func (c *cluster) runtimeVersion(name string) (lambda.RuntimeVersionID, error) {
@@ -226,11 +234,14 @@ func (c *cluster) owner(id lambda.ManagerID) worker.Owner {
 
 // Prepare has a worker make a version ready; the others fetch the code when they need it.
 func (c *cluster) Prepare(ctx context.Context, v *lambda.Version) error {
-	if c.worker != nil {
+	if c.worker != nil && !c.draining.Load() {
 		return c.worker.Prepare(ctx, v)
 	}
 	err := errors.New("no worker lives")
 	for _, w := range c.members.View().Workers {
+		if w.Draining {
+			continue
+		}
 		if _, has := w.Runtimes[v.Runtime]; !has {
 			err = fmt.Errorf("no living worker has the runtime %s", v.Runtime)
 			continue

@@ -17,7 +17,8 @@ const stopLimit = 20 * time.Second
 type lifecycle struct {
 	log    *slog.Logger
 	parts  []part
-	failed chan error // buffered: the first failure counts
+	drain  func(context.Context) error // of what is under way, when told to stop and before anything is; may be nil
+	failed chan error                  // buffered: the first failure counts
 }
 
 type part struct {
@@ -74,6 +75,25 @@ func (l *lifecycle) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-l.failed:
+		return err
+	}
+}
+
+// runDry waits until what is under way has ended, for so long at most. A part that fails meanwhile ends it.
+func (l *lifecycle) runDry(limit time.Duration) error {
+	if l.drain == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- l.drain(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case err := <-l.failed:
+		cancel()
+		<-done
 		return err
 	}
 }

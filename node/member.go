@@ -1,19 +1,20 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
-	"net/url"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"berth/catalog"
+	"berth/control"
 	"berth/frontend"
 	"berth/lambda"
 	"berth/logs"
@@ -28,8 +29,13 @@ import (
 // startMember brings up one process of several: its roles, in the order in which they depend on one another, then its
 // announcement, then the public API.
 func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	limit := startLimit
+	if cfg.EngineCluster != "" {
+		limit = formLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	engineName := cfg.ID // a member of the engine's cluster keeps its name: a random one is kept in its directory
 	if cfg.ID == "" {
 		cfg.ID = uuid.NewString()
 	}
@@ -44,7 +50,7 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	if cfg.TokenFile == "" {
 		cfg.TokenFile = data.join("cluster-token")
 	}
-	token, err := clusterToken(cfg.TokenFile, cfg.Roles.Engine)
+	token, err := clusterToken(cfg.TokenFile, cfg.Roles.Engine && cfg.EngineCluster == "")
 	if err != nil {
 		return err
 	}
@@ -52,7 +58,7 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
-	engine, err := openEngine(ctx, cfg, data, token, security)
+	engine, err := openEngine(ctx, cfg, data, engineName, token, security)
 	if err != nil {
 		return err
 	}
@@ -73,7 +79,7 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 		id: cfg.ID, boot: uuid.NewString(), quota: cfg.PoolQuota, log: cfg.Log, catalog: cat, client: client, frontend: cfg.Roles.Frontend,
 	}
 	c.members = members.New(members.Config{Conn: engine.Conn(), Boot: c.boot, Self: c.self, Changed: c.changed, Log: cfg.Log})
-	c.changed(c.members.View())
+	l.drain = c.drain
 
 	var logStore *logs.Store
 	if cfg.Roles.Worker {
@@ -83,10 +89,18 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	}
 	if cfg.Roles.Manager {
 		c.manager = manager.New(manager.Config{
-			ID: lambda.ManagerID(c.id), Workers: c, Rings: c.rings.Get, Managers: c.peer, Limit: c.Limit, Reachable: c.reachable, Current: c.current,
+			ID: lambda.ManagerID(c.id), Workers: c, Rings: c.Rings, Managers: c.peer, Limit: c.Limit, Reachable: c.reachable, Current: c.current,
 			Provisions: provisions(c.catalog, c.runtimeVersion), Log: cfg.Log,
 		})
 		l.run("manager", c.manager.Run)
+	}
+	if cfg.Roles.Control {
+		c.control = control.New(control.Config{
+			ID: c.boot, Store: engine.Catalog(), Alive: c.controlLives, Tasks: c.tasks(), Log: cfg.Log.With("part", "control"),
+		})
+	}
+	if err := c.serveStatus(engine.Conn()); err != nil {
+		return err
 	}
 	if cfg.Roles.Manager || cfg.Roles.Worker {
 		if err := serveInternal(cfg, l, c, token, security); err != nil {
@@ -100,22 +114,14 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 		if err := join(ctx, l, c); err != nil {
 			return err
 		}
-		cfg.Ready(scheme(security) + "://" + c.address)
+		url := cmp.Or(engine.URL(), cfg.Engine)
+		if c.address != "" {
+			url = scheme(security) + "://" + c.address
+		}
+		cfg.Ready(url)
 		return nil
 	}
 	return startFrontend(ctx, cfg, l, data, engine, c, logStore)
-}
-
-// openEngine hosts the engine for all processes, or connects to it.
-func openEngine(ctx context.Context, cfg Config, data *dataDir, token string, security *tls.Config) (*jetstream.Engine, error) {
-	u, err := url.Parse(cfg.Engine)
-	if err != nil || u.Scheme != "nats" || u.Port() == "" || u.User != nil {
-		return nil, fmt.Errorf("the engine %q is not nats://HOST:PORT", cfg.Engine)
-	}
-	if cfg.Roles.Engine {
-		return jetstream.Open(ctx, jetstream.Config{Dir: data.join("engine"), Logger: cfg.Log, Listen: u.Host, Token: token, TLS: security})
-	}
-	return jetstream.Connect(ctx, jetstream.Remote{URL: cfg.Engine, Token: token, TLS: security, Logger: cfg.Log})
 }
 
 func startWorker(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, blobs store.Blobs, c *cluster) (*logs.Store, error) {
@@ -175,6 +181,12 @@ func join(ctx context.Context, l *lifecycle, c *cluster) error {
 		return err
 	}
 	l.run("membership", c.members.Run)
+	if c.manager != nil {
+		l.run("draining workers", c.leaveWorkers)
+	}
+	if c.control != nil {
+		l.run("control", c.control.Run)
+	}
 	return nil
 }
 
@@ -190,7 +202,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	}
 	others := &peers{id: c.id, conn: engine.Conn(), view: c.members.View}
 	f := frontend.New(frontend.Config{
-		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Rings: c.rings.Get, Limit: c.Limit,
+		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Rings: c.Rings, Limit: c.Limit,
 		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return c.runtimeVersion(v.Runtime) },
 	})
 	if err := others.serveLoad(f.Load); err != nil {
@@ -203,7 +215,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	}
 	server, err := newServer(cfg, serverParts{
 		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: f, preparer: c, runtimeVersion: c.runtimeVersion,
-		provisioned: c.provisioned,
+		provisioned: c.provisioned, status: c.status, living: c.livingManagers,
 	})
 	if err != nil {
 		return err
@@ -227,7 +239,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 		return err
 	}
 	l.run("api", server.api.Run)
-	serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
+	c.stopServing = serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }

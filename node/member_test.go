@@ -2,7 +2,6 @@ package node
 
 import (
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,39 +115,6 @@ func TestInternalAddresses(t *testing.T) {
 
 func tracked(m members.Member) *members.Tracked { return &members.Tracked{Member: m} }
 
-// TestTheRingIsOfTheLivingManagers: who knows the same managers builds the same ring, whatever it knew before.
-func TestTheRingIsOfTheLivingManagers(t *testing.T) {
-	c := &cluster{log: slog.New(slog.DiscardHandler)}
-	view := func(quota int, ids ...string) *members.View {
-		v := &members.View{}
-		for _, id := range ids {
-			v.Managers = append(v.Managers, tracked(members.Member{ID: id, Role: members.Manager, Quota: quota}))
-		}
-		return v
-	}
-	c.changed(view(10))
-	if r := c.Ring(); r == nil || r.Len() != 0 {
-		t.Fatal("without managers there must be an empty ring")
-	}
-	c.changed(view(10, "a", "b"))
-	two := c.Ring()
-	if !slices.Equal(two.Members(), []lambda.ManagerID{"a", "b"}) || two.EffectiveQuota(20) != 10 {
-		t.Errorf("members %v with quota %d", two.Members(), two.EffectiveQuota(20))
-	}
-	c.changed(view(10, "a", "b"))
-	if c.Ring() != two {
-		t.Error("the same managers made another ring")
-	}
-	c.changed(view(15, "a", "b"))
-	if c.Ring() == two || c.Ring().EffectiveQuota(20) != 15 {
-		t.Error("another quota made no other ring")
-	}
-	c.changed(view(10, "b"))
-	if c.Ring().Len() != 1 {
-		t.Error("a manager that left is on the ring")
-	}
-}
-
 // TestOneRuntimeVersionIsUsed: where workers differ, all frontends choose the same version, and only its workers run it.
 func TestOneRuntimeVersionIsUsed(t *testing.T) {
 	workers := []*members.Tracked{
@@ -160,6 +126,14 @@ func TestOneRuntimeVersionIsUsed(t *testing.T) {
 		if got, ok := runtimeOf(workers, name); got != want || ok != (want != "") {
 			t.Errorf("runtimeOf(%s) = %q, %v, want %q", name, got, ok, want)
 		}
+	}
+	workers[0].Draining, workers[1].Draining = true, true
+	if got, _ := runtimeOf(workers, "python3.11"); got != "p2" {
+		t.Errorf("while b drains the version is %q, want that of c, which stays", got)
+	}
+	workers[2].Draining = true
+	if got, _ := runtimeOf(workers, "python3.11"); got != "p1" {
+		t.Errorf("while all drain the version is %q, want that of b", got)
 	}
 	if got := namesOf(&members.View{Workers: workers}); !slices.Equal(got, []string{"nodejs20.x", "python3.11"}) {
 		t.Errorf("names are %v", got)

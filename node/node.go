@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"berth/admin"
 	"berth/apiserver"
 	"berth/catalog"
 	"berth/code"
@@ -42,12 +43,17 @@ type Config struct {
 
 	// What follows is for a process that is one of several.
 	Roles          Roles
-	Engine         string   // nats://host:port: where the engine listens, or is found; "" for a process alone
+	Engine         string   // nats://host:port: where the engine listens, or several, with commas, where it is found; "" for a process alone
+	EngineCluster  string   // host:port where this engine takes the other members of its cluster; "" for an engine alone
+	EngineRoutes   []string // host:port of the other members
 	ListenInternal string   // host:port for calls of other processes' roles; port 0 takes a free one
 	TokenFile      string   // the cluster's secret; "" is cluster-token in the data directory
 	ID             string   // of this process among those with the same role; "" takes a random one
 	PoolQuota      int      // executions of one pool that a manager runs before the next one is used
 	TLS            TLSFiles // for connections between processes
+	// DrainLimit is how long calls under way may go on, and a manager or worker may hand over, when the process is told to
+	// stop; then they are cut off. 0 is drainAlone or, for a process that is one of several, drainMember.
+	DrainLimit time.Duration
 
 	// AWSEndpoints says where services are that events are told to: "sqs", "sns", "s3" → URL.
 	AWSEndpoints map[string]string
@@ -60,8 +66,10 @@ const (
 	idleLimit       = 2 * time.Minute
 	maxHeaderBytes  = 64 << 10
 	startLimit      = time.Minute
-	// drainLimit is how long calls under way may go on when the server is told to stop; then they are cut off.
-	drainLimit = 10 * time.Second
+	formLimit       = 6 * time.Minute // of a member of the engine's cluster: it waits for the others
+	drainAlone      = 10 * time.Second
+	drainMember     = time.Minute
+	cutLimit        = 10 * time.Second // for what still runs at the end of a drain
 )
 
 // Run runs this process's roles until ctx ends or a role fails, and returns when everything has stopped.
@@ -78,7 +86,16 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := start(ctx, cfg, l); err != nil {
 		return err
 	}
-	return l.wait(ctx)
+	if err := l.wait(ctx); err != nil {
+		return err
+	}
+	if cfg.DrainLimit == 0 {
+		cfg.DrainLimit = drainMember
+		if cfg.alone() {
+			cfg.DrainLimit = drainAlone
+		}
+	}
+	return l.runDry(cfg.DrainLimit)
 }
 
 // startAlone brings up all roles, wired directly, in the order in which they depend on one another.
@@ -129,7 +146,8 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 		return err
 	}
 	server, err := newServer(cfg, serverParts{
-		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker, provisioned: roles.provisioned,
+		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker,
+		provisioned: roles.provisioned, status: roles.status,
 		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
 	})
 	if err != nil {
@@ -140,7 +158,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err := writeClientFile(cfg, data, url, key, runtimeNames(set)); err != nil {
 		return err
 	}
-	serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
+	l.drain = serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }
@@ -151,6 +169,7 @@ type roles struct {
 	worker   *worker.Worker
 	// provisioned reports what there is of a provisioned concurrency.
 	provisioned func(catalog.Provision) apiserver.ProvisionState
+	status      func(context.Context) (admin.Status, error)
 }
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
@@ -175,7 +194,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version)}, nil
+	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version), status: single.status}, nil
 }
 
 // workerParts is what a worker gets from its process.
@@ -234,8 +253,9 @@ func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, er
 	return r.Version, nil
 }
 
-// serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end.
-func serveHTTP(l *lifecycle, name string, listener net.Listener, handler http.Handler, readLimit time.Duration, log *slog.Logger) {
+// serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end. That can be begun
+// earlier with what is returned, which waits for them as long as its context goes on.
+func serveHTTP(l *lifecycle, name string, listener net.Listener, handler http.Handler, readLimit time.Duration, log *slog.Logger) (stopServing func(context.Context) error) {
 	s := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderLimit,
@@ -251,17 +271,22 @@ func serveHTTP(l *lifecycle, name string, listener net.Listener, handler http.Ha
 			l.fail(fmt.Errorf("serving HTTP: %w", err))
 		}
 	}()
-	l.onStop(name, func(ctx context.Context) error {
-		defer func() { <-done }()
-		ctx, cancel := context.WithTimeout(ctx, drainLimit)
-		defer cancel()
+	stop := func(ctx context.Context) error {
+		began := time.Now()
 		err := s.Shutdown(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {
-			log.Warn("calls were still running when the server stopped: they are cut off", "waited", drainLimit)
+			log.Warn("calls were still running when the server stopped: they are cut off", "waited", time.Since(began).Round(time.Millisecond))
 			return s.Close()
 		}
 		return err
+	}
+	l.onStop(name, func(ctx context.Context) error {
+		defer func() { <-done }()
+		ctx, cancel := context.WithTimeout(ctx, cutLimit)
+		defer cancel()
+		return stop(ctx)
 	})
+	return stop
 }
 
 func waitFor(ctx context.Context, ready <-chan struct{}, what string) error {

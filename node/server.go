@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 
 	"github.com/google/uuid"
 
+	"berth/admin"
 	"berth/apiserver"
 	"berth/auth"
 	"berth/catalog"
@@ -20,6 +22,7 @@ import (
 type server struct {
 	api          *apiserver.Server
 	logs         *logs.API
+	operations   *operations
 	authenticate func(*http.Request, []byte) (lambda.AccountID, error)
 }
 
@@ -33,6 +36,8 @@ type serverParts struct {
 	runtimeVersion func(name string) (lambda.RuntimeVersionID, error)
 	provisioned    func(catalog.Provision) apiserver.ProvisionState
 	events         apiserver.Events
+	status         func(context.Context) (admin.Status, error)
+	living         func() []lambda.ManagerID // see operations.managers
 }
 
 func newServer(cfg Config, p serverParts) (*server, error) {
@@ -52,7 +57,10 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{api: api, logs: &logs.API{Store: p.logs, Region: cfg.Region, Log: cfg.Log}, authenticate: authenticate}, nil
+	return &server{
+		api: api, logs: &logs.API{Store: p.logs, Region: cfg.Region, Log: cfg.Log}, authenticate: authenticate,
+		operations: &operations{catalog: p.catalog, authenticate: authenticate, status: p.status, managers: p.living, log: cfg.Log},
+	}, nil
 }
 
 // authenticator returns who may call: holders of a known key, or everybody in development mode.
@@ -70,8 +78,12 @@ func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte)
 // maxLogsBody bounds a request of the logs API, in bytes.
 const maxLogsBody = 1 << 20
 
-// ServeHTTP tells the two protocols apart: CloudWatch Logs names its operation in a header.
+// ServeHTTP tells the protocols apart: CloudWatch Logs names its operation in a header, operators' paths are their own.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.operations.handles(r) {
+		s.operations.ServeHTTP(w, r)
+		return
+	}
 	if !s.logs.Handles(r) {
 		s.api.ServeHTTP(w, r)
 		return

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"berth/admin"
 	"berth/catalog"
 	"berth/frontend"
 	"berth/lambda"
@@ -34,6 +35,24 @@ func newSingle(cat *catalog.Catalog) *single {
 	}
 	s.ring = r
 	return s
+}
+
+// Ring returns the ring of one.
+func (s *single) Ring() *ring.Ring { return s.ring }
+
+// status describes the one process.
+func (s *single) status(context.Context) (admin.Status, error) {
+	m := busiest(s.manager.Status())
+	process := &admin.Process{
+		ID: "berth", Roles: []string{"frontend", "manager", "worker", "engine", "control"}, Elected: true,
+		Manager: managerStatus(m), Worker: workerStatus(s.worker.Stats()),
+	}
+	only := map[string]*admin.Process{"": process}
+	return admin.Status{
+		Alone: true, Processes: []admin.Process{*process},
+		Ring:  admin.Ring{Version: uint64(s.ring.Version()), Members: []string{process.ID}, Quota: soleQuota, State: string(catalog.RingCurrent)},
+		Pools: poolsOf(map[string]statusAnswer{"": {Manager: &m}}, only, s.Limit),
+	}, nil
 }
 
 // Limit returns a pool's limit as the catalog has it now.

@@ -142,6 +142,13 @@ func (m *Mirror[T]) Len() int { return m.current.Load().cells.Len() }
 // Revision is that of the catalog which the mirror has reached.
 func (m *Mirror[T]) Revision() Revision { return m.current.Load().revision }
 
+// Advanced returns a channel that is closed when the mirror has reached a higher revision than now.
+func (m *Mirror[T]) Advanced() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.advanced
+}
+
 // WaitRevision waits until the mirror holds every write up to r, whatever its prefix: after it has returned nil for the
 // result of an Apply, a Get sees that write. Error: ctx.Err().
 func (m *Mirror[T]) WaitRevision(ctx context.Context, r Revision) error {

@@ -103,6 +103,8 @@ type Worker struct {
 	base     context.Context // ends when the worker stops: everything stops with it
 	stopBase context.CancelFunc
 
+	draining atomic.Bool // see Drain
+
 	mu       sync.Mutex // start and stop only, never on the invoke path
 	stopping bool
 	used     int64 // bytes admitted
@@ -186,6 +188,8 @@ func (w *Worker) admit(e *environment) error {
 	switch {
 	case w.stopping:
 		return ErrStopped
+	case w.draining.Load():
+		return fmt.Errorf("%w: it is to be stopped", lambda.ErrNoCapacity)
 	case w.used+e.bytes > w.cfg.MemoryBytes:
 		return fmt.Errorf("%w: %d MiB of %d MiB are taken, %d MiB more are needed",
 			lambda.ErrNoCapacity, w.used>>20, w.cfg.MemoryBytes>>20, e.bytes>>20)

@@ -18,5 +18,5 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return cli.Run(ctx, cli.Config{Args: args, Getenv: getenv, Stdin: stdin, Stdout: stdout, Stderr: stderr, Serve: serve})
+	return cli.Run(ctx, cli.Config{Args: args, Getenv: getenv, Stdin: stdin, Stdout: stdout, Stderr: stderr, Serve: serve, Export: exportTo, Import: importFrom})
 }

@@ -6,7 +6,8 @@
 //
 //	lock         held (flock) by the process that has it open
 //	mode         what the directory was made for: a standalone server's must never be opened as a cluster member
-//	standalone/  the server's own files
+//	standalone/  the server's own files, or
+//	cluster/     those of a member of a cluster
 package jetstream
 
 import (
@@ -50,7 +51,10 @@ type Config struct {
 	// this process.
 	Listen string
 	Token  string      // never logged
-	TLS    *tls.Config // for who connects; nil is plain TCP
+	TLS    *tls.Config // for who connects, and between members of a cluster; nil is plain TCP
+
+	// Cluster makes the server a member of one; nil is a standalone server. Needs Listen.
+	Cluster *Cluster
 }
 
 // Engine is an open directory with its running server, or a connection to one in another process. Close ends it.
@@ -78,7 +82,10 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if config.Listen != "" && config.Token == "" {
 		return nil, errors.New("an engine that listens needs a token, or everybody could connect")
 	}
-	dir, err := openDirectory(config.Dir, config.MinFree)
+	if config.Cluster != nil && config.Listen == "" {
+		return nil, errors.New("a member of a cluster needs an address where processes may connect")
+	}
+	dir, err := openDirectory(config.Dir, config.MinFree, config.Cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -102,9 +109,13 @@ func (c *Config) setDefaults() {
 }
 
 func (e *Engine) start(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	limit := startTimeout
+	if e.config.Cluster != nil {
+		limit = formTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if e.server, err = startServer(ctx, e.dir.data(), e.config, e.log); err != nil {
+	if e.server, err = startServer(ctx, e.dir, e.config, e.log); err != nil {
 		return err
 	}
 	if e.conn, err = nats.Connect("", append(e.options(), nats.InProcessServer(e.server))...); err != nil {
@@ -164,18 +175,6 @@ func (e *Engine) open(ctx context.Context) (err error) {
 func (e *Engine) onClose(f func()) {
 	before := e.stop
 	e.stop = func() { f(); before() }
-}
-
-// stream opens a stream, or makes it the first time.
-func (e *Engine) stream(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
-	s, err := e.js.Stream(ctx, config.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = e.js.CreateStream(ctx, config)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", config.Name, err)
-	}
-	return s, nil
 }
 
 // Catalog is the engine's catalog; it is usable until Close.

@@ -111,12 +111,12 @@ func TestRefusedDirectories(t *testing.T) {
 	refused(foreign, "choose an empty one")
 
 	clustered := t.TempDir()
-	if err := os.WriteFile(filepath.Join(clustered, modeName), []byte("berth engine, cluster member, format 1\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(clustered, modeName), []byte("berth engine, of a later program, format 2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused(clustered, "snapshot and restore")
-	refused(clustered, "snapshot and restore") // and not locked for ever
-	if _, err := os.Stat(filepath.Join(clustered, dataName)); !errors.Is(err, os.ErrNotExist) {
+	refused(clustered, "does not know")
+	refused(clustered, "does not know") // and not locked for ever
+	if _, err := os.Stat(filepath.Join(clustered, dataAlone)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused directory was written to: %v", err)
 	}
 }

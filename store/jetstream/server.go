@@ -23,14 +23,14 @@ const (
 
 // startServer runs a server that only this process can reach, or those with the token too, and returns when it takes
 // requests.
-func startServer(ctx context.Context, dir string, config Config, log *slog.Logger) (*server.Server, error) {
+func startServer(ctx context.Context, dir *directory, config Config, log *slog.Logger) (*server.Server, error) {
 	options := &server.Options{
 		ServerName:         "berth",
 		DontListen:         config.Listen == "",
 		NoSigs:             true,
 		MaxPayload:         maxMessage,
 		JetStream:          true,
-		StoreDir:           dir,
+		StoreDir:           dir.data(),
 		JetStreamMaxMemory: maxMemoryStore,
 		JetStreamMaxStore:  maxFileStore,
 		JetStreamLimits:    server.JSLimitOpts{MaxBatchInflightPerStream: maxBatches, MaxBatchInflightTotal: maxBatches},
@@ -38,6 +38,11 @@ func startServer(ctx context.Context, dir string, config Config, log *slog.Logge
 	}
 	if config.Listen != "" {
 		if err := listenOn(options, config); err != nil {
+			return nil, err
+		}
+	}
+	if config.Cluster != nil {
+		if err := config.Cluster.join(options, dir.member, config); err != nil {
 			return nil, err
 		}
 	}
@@ -68,21 +73,27 @@ func startServer(ctx context.Context, dir string, config Config, log *slog.Logge
 // listenOn opens the server to other processes. The address is tried first: the server would end the process if it were
 // taken.
 func listenOn(options *server.Options, config Config) error {
-	probe, err := net.Listen("tcp", config.Listen)
+	host, port, err := freePort(config.Listen)
 	if err != nil {
 		return fmt.Errorf("the engine cannot listen on %s: %w", config.Listen, err)
 	}
-	at := probe.Addr().(*net.TCPAddr)
-	if err := probe.Close(); err != nil {
-		return err
-	}
-	options.Host, options.Port = at.IP.String(), at.Port
+	options.Host, options.Port = host, port
 	options.Authorization = config.Token
 	if config.TLS != nil {
 		options.TLSConfig, options.TLSVerify = config.TLS, true
 		options.TLSTimeout = tlsTimeout.Seconds()
 	}
 	return nil
+}
+
+// freePort tries an address, and takes a free port where it has none.
+func freePort(addr string) (host string, port int, err error) {
+	probe, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", 0, err
+	}
+	at := probe.Addr().(*net.TCPAddr)
+	return at.IP.String(), at.Port, probe.Close()
 }
 
 // serverLog hands the server's log on. Its notices are about its own start and stop, of interest when debugging only; while
