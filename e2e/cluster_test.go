@@ -273,6 +273,20 @@ func settle(t *testing.T, c *client.Client) {
 	t.Fatal("changes stay slow")
 }
 
+// awaitKey waits until a server has heard of the key that was imported into its engine.
+func awaitKey(t *testing.T, c *client.Client, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		_, err := c.Lambda.GetFunction(t.Context(), &lambda.GetFunctionInput{FunctionName: &name})
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the key is not known after 30 s: %v", err)
+		}
+	}
+}
+
 // TestFromOneMachineToACluster: functions, versions, aliases and keys survive the move.
 func TestFromOneMachineToACluster(t *testing.T) {
 	data := t.TempDir()
@@ -304,6 +318,7 @@ func TestFromOneMachineToACluster(t *testing.T) {
 	moved.Endpoint = p.frontends[0].Server().Endpoint
 	nc := client.New(moved)
 	defer nc.Close()
+	awaitKey(t, nc, name)
 	wantAnswer(t, nc, name, "", "two")
 	wantAnswer(t, nc, name, version, "one")
 	if _, errs, code := berth(t, nil, args...); code == 0 || !strings.Contains(errs, "--overwrite") {

@@ -17,6 +17,7 @@ import (
 	"berth/catalog"
 	"berth/lambda"
 	"berth/members"
+	"berth/store/memory"
 	"berth/wire"
 )
 
@@ -48,14 +49,22 @@ func aCluster(t *testing.T, address string, more ...members.Member) *cluster {
 		t.Cleanup(func() { cancel(); <-done })
 		return m
 	}
-	c := &cluster{id: "f1", log: slog.New(slog.DiscardHandler), client: wire.NewClient("a token", nil)}
+	cat := catalog.New(memory.NewCatalog(), "us-east-1")
+	watch, stop := context.WithCancel(context.Background())
+	watched := make(chan error, 1)
+	go func() { watched <- cat.Run(watch) }()
+	t.Cleanup(func() { stop(); <-watched })
+	if _, err := cat.MakeRing(t.Context(), 0, catalog.RingSpec{Members: []lambda.ManagerID{"m1"}, Quota: 10}); err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{id: "f1", log: slog.New(slog.DiscardHandler), catalog: cat, client: wire.NewClient("a token", nil)}
 	t.Cleanup(c.client.Close)
 	join("1", nil, members.Member{ID: "m1", Role: members.Manager, Boot: "1", Address: address, Quota: 10})
 	for _, m := range more {
 		join(m.Boot, nil, m)
 	}
 	c.members = join("2", c.changed)
-	for limit := time.Now().Add(10 * time.Second); c.Ring() == nil || c.Ring().Len() == 0 || len(c.members.View().Workers) < len(more); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(10 * time.Second); c.Ring().Len() == 0 || len(c.members.View().Managers) == 0 || len(c.members.View().Workers) < len(more); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the manager was not heard of")
 		}
