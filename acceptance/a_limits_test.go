@@ -118,8 +118,11 @@ func TestA5_NeverMoreThanTheLimitRun(t *testing.T) {
 		if c.worker.most > limit {
 			t.Errorf("%d ran at once, the limit is %d", c.worker.most, limit)
 		}
+		if w.http { // an answer that came too late on a busy machine has left a reservation that nobody uses, until it runs out
+			defer c.start()()
+		}
 		for n := range limit { // and the limit is reached, whatever the frontends believe by now
-			c.mustBegin(n%6, "f")
+			c.soonBegin(n%6, "f")
 		}
 		c.wantThrottled(0, "f", lambda.ReasonConcurrency)
 	})

@@ -81,6 +81,20 @@ func (w wiring) lingers() time.Duration {
 
 func (w wiring) tolerance() float64 { return math.Sqrt(10_000 / float64(w.draws())) }
 
+// soonBegin is mustBegin, and over sockets tries again until the call is admitted.
+func (c *cluster) soonBegin(i int, function string) {
+	c.t.Helper()
+	if !c.wiring.http {
+		c.mustBegin(i, function)
+		return
+	}
+	k := c.begin(i, function)
+	c.wiring.eventually(c.t, "a call below the limit is admitted", func() bool { return k.err == nil }, func() {
+		time.Sleep(10 * time.Millisecond)
+		k = c.begin(i, function)
+	})
+}
+
 // endCall lets the given call return and waits for it.
 func (w *worker) endCall(k *call) {
 	w.c.t.Helper()

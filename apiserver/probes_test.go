@@ -62,7 +62,7 @@ type probeShape struct {
 const (
 	probeDepth   = 5       // of nested members
 	probeLength  = 1 << 16 // of strings and lists; longer boundaries are those of whole requests, which have tests of their own
-	probeWithin  = 20 * time.Second
+	probeWithin  = time.Minute
 	probeAccount = "000000000001"
 )
 

@@ -88,7 +88,7 @@ func TestA4_ADeadManagerIsReplacedProcesses(t *testing.T) {
 	time.Sleep(members.Expiry + 2*members.Interval) // the ring changes meanwhile
 	stop()
 	load.Wait()
-	if took > 3*time.Second {
+	if took > 10*time.Second { // the time limit of a call to a manager: it was not waited for
 		t.Errorf("the next call took %v", took)
 	}
 	t.Logf("the next call took %v; %d of %d calls failed", took, failures.Load(), calls.Load())
@@ -219,8 +219,8 @@ func TestE10_AReservationOfADeadFrontendEndsProcesses(t *testing.T) {
 		if !throttledCall(err) {
 			t.Fatal(err)
 		}
-		if time.Since(began) > 15*time.Second {
-			t.Fatal("the environment is still reserved after 15 s")
+		if time.Since(began) > readyWithin {
+			t.Fatalf("the environment is still reserved after %v", readyWithin)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

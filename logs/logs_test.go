@@ -278,7 +278,7 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		third := segmentPath(groupDir(dir, groupKey{account, group}), 3)
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			if _, err := os.Stat(third); err == nil {
 				break // it is well under way
 			}

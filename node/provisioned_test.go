@@ -64,7 +64,7 @@ func aCluster(t *testing.T, address string, more ...members.Member) *cluster {
 		join(m.Boot, nil, m)
 	}
 	c.members = join("2", c.changed)
-	for limit := time.Now().Add(10 * time.Second); c.Ring().Len() == 0 || len(c.members.View().Managers) == 0 || len(c.members.View().Workers) < len(more); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); c.Ring().Len() == 0 || len(c.members.View().Managers) == 0 || len(c.members.View().Workers) < len(more); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the manager was not heard of")
 		}

@@ -69,7 +69,7 @@ func newHarness(t testing.TB, main program, change ...func(*Config, *standinDriv
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("Run did not return")
 		}
 		if s := h.Stats(); s.MemoryUsed != 0 || len(s.Environments) != 0 || h.driver.live() != 0 {
@@ -153,10 +153,13 @@ func (h *harness) wantOutcome(out *lambda.Outcome, class lambda.Class, payload s
 	}
 }
 
+// patience is how long a test waits for what must come, on a machine that may be very busy.
+const patience = time.Minute
+
 // eventually waits for what another goroutine is about to do.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("waited in vain: " + what)
 		}

@@ -91,7 +91,7 @@ func TestTimeoutResetsTheRuntimeAndKeepsTmp(t *testing.T) {
 	h.wantOutcome(h.call(res, `1`), lambda.OK, `["",1]`)
 	began := time.Now()
 	out := h.call(res, `"hang"`)
-	if d := time.Since(began); d < time.Second || d > 1500*time.Millisecond {
+	if d := time.Since(began); d < time.Second || d > patience { // it would hang for ever
 		t.Errorf("took %v", d)
 	}
 	h.wantOutcome(out, lambda.TimedOut, `{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: req-1 Error: Task timed out after 1.00 seconds"}`)
@@ -195,7 +195,13 @@ func TestInitTimeout(t *testing.T) {
 	})
 	h.initLimit = 50 * time.Millisecond
 	h.wantOutcome(h.call(h.start(testVersion()), `1`), lambda.OK, `1`) // the second init was good
-	if !h.sink.has("INIT_REPORT Init Duration: 5") || !h.sink.has("\tPhase: init\tStatus: timeout\n") {
+	var took float64
+	for _, m := range h.sink.messages() {
+		if strings.HasSuffix(m, "\tPhase: init\tStatus: timeout\n") {
+			fmt.Sscanf(m, "INIT_REPORT Init Duration: %f ms", &took)
+		}
+	}
+	if took < 50 { // and more on a busy machine
 		t.Errorf("log %q", h.sink.messages())
 	}
 
@@ -240,9 +246,7 @@ func TestRuntimeAsksLate(t *testing.T) {
 		}
 		return killed
 	})
-	v := testVersion()
-	v.Timeout = time.Second
-	res := h.start(v)
+	res := h.start(testVersion())
 	out := h.call(res, `1`)
 	h.wantOutcome(out, lambda.OK, `1`)
 	wantLog(t, out.Log, `REPORT`)

@@ -250,7 +250,7 @@ func TestRunEndsEverything(t *testing.T) {
 	began := time.Now()
 	go func() { done <- w.Run(ctx) }()
 	cancel()
-	if err := <-done; err != nil || time.Since(began) > 5*time.Second {
+	if err := <-done; err != nil || time.Since(began) > patience {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	for range 2 {

@@ -213,13 +213,12 @@ func TestFloodDoesNotHoldTheAnswer(t *testing.T) {
 		p.print("mine\n")
 		return 'R', payload
 	}))
-	res := h.start(testVersion())
+	v := testVersion()
+	v.Timeout = patience // an answer that waited for the end of the flood would never come
+	res := h.start(v)
+	began := time.Now()
 	for i := range 50 {
-		began := time.Now()
 		h.wantOutcome(h.call(res, fmt.Sprint(i)), lambda.OK, fmt.Sprint(i))
-		if d := time.Since(began); d > 2*time.Second {
-			t.Errorf("answer %d took %v", i, d)
-		}
 	}
 	h.sink.mu.Lock()
 	defer h.sink.mu.Unlock()
@@ -227,7 +226,7 @@ func TestFloodDoesNotHoldTheAnswer(t *testing.T) {
 	for _, e := range h.sink.events {
 		bytes += len(e.Message)
 	}
-	if bytes > logBurst+30*logRate {
-		t.Errorf("%d bytes of log were kept", bytes)
+	if seconds := 1 + int(time.Since(began).Seconds()); bytes > logBurst+seconds*logRate {
+		t.Errorf("%d bytes of log were kept in %d s", bytes, seconds)
 	}
 }

@@ -159,7 +159,7 @@ func (r *real) call(res lambda.Reservation, payload string) *lambda.Outcome {
 	inv := &lambda.Invocation{RequestID: "8c5a4b0e-0000-4000-8000-000000000001",
 		InvokedARN: "arn:aws:lambda:us-east-1:000000000001:function:hello", Payload: []byte(payload), WantLog: true}
 	out, err := r.Invoke(context.Background(), res, inv)
-	for end := time.Now().Add(5 * time.Second); errors.Is(err, worker.ErrNotReserved) && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); errors.Is(err, worker.ErrNotReserved) && time.Now().Before(end); {
 		time.Sleep(time.Millisecond) // it still works on the invocation before
 		out, err = r.Invoke(context.Background(), res, inv)
 	}
@@ -203,9 +203,10 @@ func TestRealPython(t *testing.T) {
 	if !regexp.MustCompile(`^START RequestId: .*\nhello from a\nEND .*\nREPORT .*\tMax Memory Used: [1-9]\d* MB\tInit Duration: .* ms\t\n$`).Match(out.Log) {
 		t.Errorf("log %q", out.Log)
 	}
-	time.Sleep(200 * time.Millisecond) // long enough to be frozen
-	if s := r.Stats(); s.Frozen != 1 {
-		t.Errorf("%+v", s)
+	for limit := time.Now().Add(time.Minute); r.Stats().Frozen != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("it is not frozen: %+v", r.Stats())
+		}
 	}
 	r.want(r.call(res, `"b"`), lambda.OK, `"count": ?2`)
 	r.want(r.call(res, `"raise"`), lambda.HandlerErr, `"errorMessage": ?"boom".*"errorType": ?"ValueError"`)

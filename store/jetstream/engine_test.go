@@ -22,7 +22,7 @@ import (
 	"berth/store"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually asks until ok, for what the server does in its own time.
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"berth/store"
 )
@@ -35,7 +34,7 @@ func TestFullDisk(t *testing.T) {
 		if written%3 == 2 {
 			ops = append(ops, store.Create(store.Key(fmt.Sprint("b/", written)), v))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if _, failure = e.Catalog().Apply(ctx, ops...); failure == nil {
 			written++
 		}
