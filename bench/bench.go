@@ -77,7 +77,7 @@ func (b *bench) withServer(part func(context.Context, *target) error) func(conte
 }
 
 func (b *bench) startTarget(ctx context.Context, dataDir string) (*target, error) {
-	server, err := serverproc.Start(ctx, serverproc.Config{Binary: b.binary, DataDir: dataDir, Args: []string{"--log-level", "warn"}, Log: b.log})
+	server, err := serverproc.Start(ctx, serverproc.Config{Binary: b.binary, DataDir: dataDir, Args: append([]string{"--log-level", "warn"}, b.serve...), Log: b.log})
 	if err != nil {
 		return nil, err
 	}

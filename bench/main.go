@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,10 @@ type options struct {
 	colds     int
 	functions int
 	only      string
+	languages []string // those measured warm; empty is all
+	clients   []int    // numbers of clients in warm figures
+	serve     []string // more flags of the server
+	megabytes int      // MB of functions in warm figures; 0 is memoryFor
 }
 
 func main() {
@@ -59,8 +64,21 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.colds, "colds", 60, "cold starts of each language")
 	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
 	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, memory, sandbox, catalog (default: all)")
+	languages := flags.String("languages", "", "comma-separated: measure warm calls of these only (python, node, go)")
+	clients := flags.String("clients", "1,16,64", "comma-separated numbers of clients that call warm functions at the same time")
+	serve := flags.String("serve", "", "more flags of berth serve, separated by spaces: \"--pprof 127.0.0.1:6060\"")
+	flags.IntVar(&o.megabytes, "memory", 0, "MB of functions in warm figures (default: as the machine has; more needs --serve \"--memory MB\")")
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	o.serve = strings.Fields(*serve)
+	o.languages = strings.FieldsFunc(*languages, func(r rune) bool { return r == ',' })
+	for text := range strings.SplitSeq(*clients, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxClients {
+			return o, fmt.Errorf("--clients %q: expected numbers from 1 to %d", *clients, maxClients)
+		}
+		o.clients = append(o.clients, n)
 	}
 	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.functions < madeByAPI {
 		return o, fmt.Errorf("slices, rounds and colds must be positive, functions at least %d; no arguments are expected", madeByAPI)

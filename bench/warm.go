@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"berth/internal/procfs"
 )
 
-// clientCounts are the numbers of clients that call at the same time.
-var clientCounts = []int{1, 16, 64}
+// maxClients bounds the numbers of clients that call at the same time.
+const maxClients = 1000
 
 // The first bar: warm calls at 16 clients reach this part of the floor's throughput.
 const (
@@ -19,8 +20,15 @@ const (
 // warm measures throughput and times of calls that find an idle environment.
 func (b *bench) warm(ctx context.Context, t *target) error {
 	for _, language := range t.languages {
-		for _, clients := range clientCounts {
-			if err := setMemory(ctx, t, language, memoryFor(clients)); err != nil {
+		if len(b.languages) > 0 && !slices.Contains(b.languages, language) {
+			continue
+		}
+		for _, clients := range b.clients {
+			size := memoryFor(clients)
+			if b.megabytes > 0 {
+				size = int32(b.megabytes)
+			}
+			if err := setMemory(ctx, t, language, size); err != nil {
 				return err
 			}
 			floor, target, err := b.alternate(ctx, t, language, clients)

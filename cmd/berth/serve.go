@@ -13,6 +13,13 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.Pprof != "" {
+		p, err := startProfiler(o.Pprof, o.Log)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+	}
 	return node.Run(ctx, node.Config{
 		Addr: o.Addr, DataDir: o.DataDir, Region: o.Region, DevCredentials: o.DevCredentials, MemoryBytes: o.MemoryBytes,
 		Log: o.Log, Ready: o.Ready,
