@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -48,7 +47,7 @@ type environment struct {
 	runtime  *runtimes.Runtime
 	tree     *code.Tree
 	sandbox  sandbox.Sandbox
-	server   *http.Server
+	server   *runtimeapi.Server
 	api      *runtimeapi.API
 	out      *output
 	process  *process      // nil when there is none: never started, or ended and cleaned up
