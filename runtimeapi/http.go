@@ -43,7 +43,9 @@ func (c *httpConn) route(h *head, b *body) bool {
 // notFound answers what is unknown; restore/next too: there are no snapshots here.
 var notFound = reply{status: http.StatusNotFound, contentType: plainText, body: []byte("404 page not found\n")}
 
-func methodNotAllowed(want string) reply { return reply{status: http.StatusMethodNotAllowed, allow: want} }
+func methodNotAllowed(want string) reply {
+	return reply{status: http.StatusMethodNotAllowed, allow: want}
+}
 
 // post answers a POST with what take makes of it.
 func (c *httpConn) post(h *head, b *body, take func() reply) bool {

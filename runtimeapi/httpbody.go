@@ -12,9 +12,9 @@ type body struct {
 	c       *httpConn
 	left    int64 // of the body, or of the chunk under way
 	chunked bool
-	begun   bool // a chunk was begun: its end is still to be read
+	begun   bool  // a chunk was begun: its end is still to be read
 	ended   error // io.EOF after the good end, else why the rest cannot be read
-	expects bool // the client waits to be told to go on
+	expects bool  // the client waits to be told to go on
 
 	trailerType []byte // Lambda-Runtime-Function-Error-Type of the trailer; own
 	trailerBody []byte // Lambda-Runtime-Function-Error-Body of the trailer; own

@@ -36,6 +36,8 @@ type Response struct {
 	ErrorType string // Lambda-Runtime-Function-Error-Type, "" if none; at most 256 bytes, printable ASCII only
 	TooLarge  bool   // the runtime tried to answer with more than lambda.MaxPayload bytes (MaxStream, if streamed); Payload is empty
 	Streamed  bool   // the response, or what there was of it, went to Event.Stream
+	// StreamedBytes is how long it was.
+	StreamedBytes int64
 }
 
 // InitError is what a runtime reported to /runtime/init/error before it ever asked for an event.

@@ -29,6 +29,7 @@ type stream struct {
 	taken chan struct{}
 	done  chan struct{} // closed when Invoke returns
 	gone  bool          // the caller has left; Invoke's
+	size  int64         // of what was taken, in bytes; Invoke's
 }
 
 // part begins a response, or is some bytes of it.
@@ -60,6 +61,7 @@ func (s *stream) pass(p part) bool {
 // take gives one part to the caller's stream. Once that has failed the rest is dropped.
 func (s *stream) take(p part) {
 	var err error
+	s.size += int64(len(p.data))
 	switch {
 	case s.gone:
 	case p.begins:
@@ -78,9 +80,12 @@ func (a *API) wait(ctx context.Context, s *stream) (Response, error) {
 		case p := <-s.parts:
 			s.take(p)
 		case r := <-a.results:
+			r.resp.StreamedBytes = s.size
 			return r.resp, r.err
 		case <-ctx.Done():
-			return a.abandon(ctx.Err())
+			resp, err := a.abandon(ctx.Err())
+			resp.StreamedBytes = s.size
+			return resp, err
 		}
 	}
 }
