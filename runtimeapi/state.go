@@ -45,6 +45,13 @@ func (a *API) WaitNext(ctx context.Context) error {
 	return a.await(ctx, func(p phase) bool { return p == ready })
 }
 
+// Asks reports whether the runtime waits for an event now.
+func (a *API) Asks() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.phase == ready
+}
+
 // await waits until the phase suits. It allocates only when it has to wait.
 func (a *API) await(ctx context.Context, suits func(phase) bool) error {
 	a.mu.Lock()

@@ -119,6 +119,10 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 // waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it
 // ended meanwhile and the next invocation will start it again.
 func (e *environment) waitNext(deadline time.Time) (over bool) {
+	if e.api.Asks() { // as a runtime on frames does with its answer
+		e.limit.clear()
+		return true
+	}
 	grace := time.Now().Add(nextGrace)
 	if deadline.Before(grace) {
 		grace = deadline

