@@ -25,6 +25,7 @@ type httpConn struct {
 	r, w   int
 	before phase // where the runtime stood before this connection asked for the next event; guarded by API.mu
 	last   bool  // the connection ends after the next answer
+	body   body  // of the request under way
 }
 
 func newHTTPConn(s *Server, raw net.Conn) *httpConn {
@@ -46,9 +47,9 @@ func (c *httpConn) serve() {
 		if !ok || c.last || c.s.api.polls(c) { // a request behind one that is not answered yet: no client does that
 			return
 		}
-		b := body{c: c, left: h.length, chunked: h.length == chunkedLength, expects: h.expects}
+		c.body = body{c: c, left: h.length, chunked: h.length == chunkedLength, expects: h.expects}
 		c.last = h.last
-		if !c.route(&h, &b) {
+		if !c.route(&h, &c.body) {
 			c.closeSoftly()
 			return
 		}

@@ -403,3 +403,67 @@ func FuzzHead(f *testing.F) {
 		}
 	})
 }
+
+// httpRuntime is a runtime on HTTP that makes no garbage: it asks, and answers with the same bytes.
+func httpRuntime(t testing.TB, addr string, id string) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := []byte("GET " + base + "invocation/next HTTP/1.1\r\nHost: x\r\nUser-Agent: test\r\n\r\n")
+	answer := []byte("POST " + base + "invocation/" + id + "/response HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n\"hello\"")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var buf [16 << 10]byte
+		for {
+			for _, request := range [...][]byte{ask, answer} {
+				if _, err := c.Write(request); err != nil {
+					return
+				}
+				if _, err := c.Read(buf[:]); err != nil { // each answer is one write
+					return
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		c.Close()
+		<-ended
+	})
+}
+
+func httpRound(t testing.TB) func() {
+	api, addr := serve(t)
+	ev := &Event{RequestID: "5c9f4cbc-8c4e-4bd8-a2b8-8a5f6a3a3b3c", Deadline: time.Now().Add(time.Hour), InvokedARN: "arn:aws:lambda:us-east-1:000000000001:function:hello",
+		TraceID: "Root=1", Payload: []byte(`{"name":"world"}`)}
+	httpRuntime(t, addr, ev.RequestID)
+	ctx := short(t)
+	return func() {
+		if r, err := api.Invoke(ctx, ev); err != nil || string(r.Payload) != `"hello"` {
+			t.Fatal(r, err)
+		}
+	}
+}
+
+func BenchmarkHTTP(b *testing.B) {
+	round := httpRound(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		round()
+	}
+}
+
+// TestGarbage holds both faces to their budgets, the runtime's side included. HTTP: the payload, and waiting for the next request.
+func TestGarbage(t *testing.T) {
+	rounds := map[string]func(testing.TB) func(){"HTTP": httpRound, "frames": framesRound}
+	for face, budget := range map[string]float64{"HTTP": 4, "frames": 1} {
+		round := rounds[face](t)
+		for range 10 {
+			round()
+		}
+		if got := testing.AllocsPerRun(200, round); got > budget {
+			t.Errorf("%s: %.1f allocations, budget %.0f", face, got, budget)
+		}
+	}
+}
