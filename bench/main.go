@@ -31,6 +31,7 @@ type options struct {
 	rounds    int
 	colds     int
 	functions int
+	sustain   int
 	only      string
 	languages []string // those measured warm; empty is all
 	clients   []int    // numbers of clients in warm figures
@@ -63,7 +64,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 3, "slices of floor and of target for each figure")
 	flags.IntVar(&o.colds, "colds", 60, "cold starts of each language")
 	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
-	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, memory, sandbox, catalog (default: all)")
+	flags.IntVar(&o.sustain, "sustain", 200, "cold calls of each language, one after the other from four callers; for a soak ask for many")
+	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, sustained, memory, sandbox, catalog (default: all)")
 	languages := flags.String("languages", "", "comma-separated: measure warm calls of these only (python, node, go)")
 	clients := flags.String("clients", "1,16,64", "comma-separated numbers of clients that call warm functions at the same time")
 	serve := flags.String("serve", "", "more flags of berth serve, separated by spaces: \"--pprof 127.0.0.1:6060\"")
@@ -80,8 +82,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		o.clients = append(o.clients, n)
 	}
-	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.functions < madeByAPI {
-		return o, fmt.Errorf("slices, rounds and colds must be positive, functions at least %d; no arguments are expected", madeByAPI)
+	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.sustain < 1 || o.functions < madeByAPI {
+		return o, fmt.Errorf("slices, rounds, colds and sustain must be positive, functions at least %d; no arguments are expected", madeByAPI)
 	}
 	return o, nil
 }
@@ -103,6 +105,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}{
 		{"warm", b.withServer(b.warm)},
 		{"cold", b.withServer(b.cold)},
+		{"sustained", b.withServer(b.sustained)},
 		{"memory", b.withServer(b.memory)},
 		{"sandbox", b.sandboxes},
 		{"catalog", b.catalog},
