@@ -82,10 +82,10 @@ func (c *httpConn) serveNext() bool {
 		return !c.last
 	}
 	c.before = a.phase
-	older := a.poll
-	if older != nil { // the newest request gets the event
-		c.before = older.before
+	if a.poll != nil { // the newest request gets the event
+		c.before = a.poll.before
 	}
+	older := a.takePoll()
 	a.poll = c
 	a.event = nil
 	a.enter(ready)

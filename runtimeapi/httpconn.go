@@ -15,8 +15,7 @@ const usualBuffer = 4 << 10
 
 var buffers = sync.Pool{New: func() any { return new([usualBuffer]byte) }}
 
-// httpConn is one connection of a Server. Its fields belong to the goroutine that serves it; the methods event and tell are
-// for whoever has taken the connection out of API.poll: it alone owes the client an answer then.
+// httpConn is one connection of a Server. Its fields belong to the goroutine that serves it.
 type httpConn struct {
 	net.Conn
 	s      *Server
@@ -179,8 +178,10 @@ var accepted202 = []byte("HTTP/1.1 202 Accepted\r\nContent-Type: application/jso
 	strconv.Itoa(len(acceptedBody)) + "\r\n\r\n" + acceptedBody)
 
 // reply writes a short answer. A client that is gone is noticed by the next read.
-func (c *httpConn) reply(r reply, headOnly bool) {
-	if r.status == http.StatusAccepted && !c.last {
+func (c *httpConn) reply(r reply, headOnly bool) { writeReply(c.Conn, r, headOnly, c.last) }
+
+func writeReply(c net.Conn, r reply, headOnly, last bool) {
+	if r.status == http.StatusAccepted && !last {
 		_, _ = c.Write(accepted202)
 		return
 	}
@@ -192,7 +193,7 @@ func (c *httpConn) reply(r reply, headOnly bool) {
 			b = append(append(append(append(b, f.name...), ": "...), f.value...), lineEnd...)
 		}
 	}
-	if c.last {
+	if last {
 		b = append(b, "Connection: close\r\n"...)
 	}
 	b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(len(r.body)), 10), headEnd...)
@@ -202,29 +203,44 @@ func (c *httpConn) reply(r reply, headOnly bool) {
 	_, _ = c.Write(b)
 }
 
-// tell answers a waiting request for the next event with a refusal.
-func (c *httpConn) tell(r reply) {
-	_ = c.SetWriteDeadline(time.Now().Add(lingerTime)) // fails on a closed connection only
-	c.reply(r, false)
-	_ = c.SetWriteDeadline(time.Time{})
+// poll is a connection whose request for the next event is still to be answered; the zero value is none. Who has taken it out of the
+// API owes the answer, and touches nothing of the connection but its socket: a client that sends too early keeps the connection's
+// own goroutine busy meanwhile.
+type poll struct {
+	conn net.Conn
+	last bool // the connection ends after the answer
 }
 
-// dismiss refuses a request for the next event that waits in vain; c may be nil.
-func (c *httpConn) dismiss() {
-	if c != nil {
-		c.tell(refuseTransition(ready, ready.String()))
+// takePoll takes out the connection that waits for an event. The caller holds mu.
+func (a *API) takePoll() (p poll) {
+	if a.poll != nil {
+		p = poll{a.poll.Conn, a.poll.last}
+		a.poll = nil
 	}
+	return p
 }
 
-// event answers a waiting request for the next event. A runtime that does not read is waited for until the deadline.
-func (c *httpConn) event(deadline time.Time, ev *Event, with *eventWriter) error {
-	last := c.last // not later: when the event is out, the connection belongs to its goroutine again
-	if err := c.SetWriteDeadline(deadline); err != nil {
-		return err
+// dismiss refuses a request for the next event that waits in vain.
+func (p poll) dismiss() {
+	if p.conn == nil {
+		return
 	}
-	err := with.http(c.Conn, ev, last)
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && last {
+	_ = p.conn.SetWriteDeadline(time.Now().Add(lingerTime)) // fails on a closed connection only
+	writeReply(p.conn, refuseTransition(ready, ready.String()), false, p.last)
+	_ = p.conn.SetWriteDeadline(time.Time{})
+}
+
+// event answers with ev. A runtime that does not read is waited for until the deadline; half an event ends the connection.
+func (p poll) event(deadline time.Time, ev *Event, with *eventWriter) error {
+	err := p.conn.SetWriteDeadline(deadline)
+	if err == nil {
+		err = with.http(p.conn, ev, p.last)
+	}
+	if half, ok := p.conn.(interface{ CloseWrite() error }); ok && p.last {
 		_ = half.CloseWrite() // the client's end follows, and ends serve
+	}
+	if err != nil {
+		_ = p.conn.Close()
 	}
 	return err
 }

@@ -110,15 +110,15 @@ func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
 		s = newStream(ev.Stream)
 		defer close(s.done)
 	}
-	var poll *httpConn
+	var p poll
 	var conn *frameConn
 	for begun := false; !begun; {
 		if err := a.WaitNext(ctx); err != nil {
 			return Response{}, err
 		}
-		poll, conn, begun = a.begin(ev, s)
+		p, conn, begun = a.begin(ev, s)
 	}
-	if err := a.send(ctx, ev, poll, conn); err != nil {
+	if err := a.send(ctx, ev, p, conn); err != nil {
 		// Whoever watches the process resets the API, or ctx ends: both are told apart below.
 		a.log.Debug("the runtime did not take its event", "requestId", ev.RequestID, "err", err)
 	}
@@ -135,32 +135,27 @@ func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
 
 // begin makes ev the current event. It returns the connection to send it on. It returns false when the runtime is not waiting
 // any more.
-func (a *API) begin(ev *Event, s *stream) (poll *httpConn, conn *frameConn, ok bool) {
+func (a *API) begin(ev *Event, s *stream) (p poll, conn *frameConn, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.phase != ready || a.closed {
-		return nil, nil, false
+		return poll{}, nil, false
 	}
 	a.event, a.waiting, a.stream, a.streamed = ev, true, s, false
 	a.enter(running)
-	poll, a.poll = a.poll, nil
-	return poll, a.conn, true
+	return a.takePoll(), a.conn, true
 }
 
 // send writes ev to whoever waits for it. A runtime that does not read is waited for until ctx's or, without one, the event's deadline.
-func (a *API) send(ctx context.Context, ev *Event, poll *httpConn, conn *frameConn) error {
+func (a *API) send(ctx context.Context, ev *Event, p poll, conn *frameConn) error {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = ev.Deadline
 	}
-	if poll == nil {
+	if p.conn == nil {
 		return conn.send(deadline, ev, &a.events)
 	}
-	err := poll.event(deadline, ev, &a.events)
-	if err != nil {
-		_ = poll.Close() // half an event is of no use
-	}
-	return err
+	return p.event(deadline, ev, &a.events)
 }
 
 // abandon ends a wait for an answer with err, unless the answer came at that very moment.
@@ -189,30 +184,30 @@ func (a *API) finish(r result) {
 // beginning. Waiting calls get ErrReset. What the old process still has under way is refused.
 func (a *API) Reset() {
 	a.mu.Lock()
-	poll := a.reset()
+	waiting := a.reset()
 	a.mu.Unlock()
-	poll.dismiss()
+	waiting.dismiss()
 }
 
 // Close ends all waits for good.
 func (a *API) Close() {
 	a.mu.Lock()
 	a.closed = true
-	poll := a.reset()
+	waiting := a.reset()
 	a.mu.Unlock()
-	poll.dismiss()
+	waiting.dismiss()
 }
 
-// reset returns the connection that was waiting for an event, to be dismissed. The caller holds mu.
-func (a *API) reset() (poll *httpConn) {
+// reset returns the request that was waiting for an event, to be dismissed. The caller holds mu.
+func (a *API) reset() poll {
 	a.gen++
 	a.finish(result{resp: Response{Streamed: a.streamed}, err: ErrReset})
-	poll, a.poll = a.poll, nil
+	waiting := a.takePoll()
 	if a.conn != nil {
 		a.conn.interrupt()
 		a.conn = nil
 	}
 	a.event, a.initErr, a.scratch, a.stream, a.streamed = nil, nil, nil, nil, false
 	a.enter(starting)
-	return poll
+	return waiting
 }

@@ -20,6 +20,9 @@ type limit struct {
 	at     time.Time // zero: not set
 }
 
+// soon is how near the timer's time must be for it to be stopped when it is not needed.
+const soon = 500 * time.Millisecond
+
 func newLimit(parent context.Context) *limit {
 	l := &limit{parent: parent}
 	l.ctx, l.cancel = context.WithCancel(parent)
@@ -58,8 +61,13 @@ func (l *limit) arm(at time.Time) {
 func (l *limit) clear() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	late := !l.at.IsZero() && !time.Now().Before(l.at)
+	now := time.Now()
+	late := !l.at.IsZero() && !now.Before(l.at)
 	l.at = time.Time{}
+	if !l.armed.IsZero() && l.armed.Sub(now) < soon {
+		l.timer.Stop() // dearer than going off once in a while, but not than doing so after every call
+		l.armed = time.Time{}
+	}
 	return late
 }
 
