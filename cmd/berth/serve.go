@@ -10,7 +10,7 @@ import (
 )
 
 // gcPercent lets the heap grow to four times what is live before garbage is collected, unless the environment says otherwise (GOGC).
-// A server's live heap is some 15 MB, so this costs 30 MB, and saves a fifth of its processor time under load.
+// Measured with 16 callers of Python, two runs each: 70 instead of 76 µs of processor time a call, 121 instead of 65 MB resident.
 const gcPercent = 300
 
 // serve runs this process's roles.
