@@ -11,6 +11,9 @@ import (
 // idleEnvironments is how many environments of each language are made to measure one.
 const idleEnvironments = 16
 
+// targetMemory is what an idle environment may take, in MB.
+var targetMemory = map[string]float64{"python": 5, "node": 12}
+
 // settle is how long after the last call memory is measured: environments are idle (frozen) then.
 const settle = 2 * time.Second
 
@@ -49,7 +52,11 @@ func (b *bench) memory(ctx context.Context, t *target) error {
 		}
 		fmt.Fprintf(b.log, "%d processes below the server after %d environments of %s\n", processes, idleEnvironments, language)
 		each := float64(after-before) / idleEnvironments
-		if err := b.report.add(row{Metric: "memory." + language + ".idle", Value: each / 1e6, Unit: "MB", Floor: float64(floorPSS) / 1e6}); err != nil {
+		line := row{Metric: "memory." + language + ".idle", Value: each / 1e6, Unit: "MB", Floor: float64(floorPSS) / 1e6}
+		if want, ok := targetMemory[language]; ok {
+			line = bar(line, fmt.Sprintf("≤ %.0f MB", want), func(r row) bool { return r.Value <= want })
+		}
+		if err := b.report.add(line); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -49,7 +48,7 @@ type environment struct {
 	tree     *code.Tree
 	layers   *code.Tree // shown at /opt; nil without layers
 	sandbox  sandbox.Sandbox
-	server   *http.Server
+	server   *runtimeapi.Server
 	api      *runtimeapi.API
 	out      *output
 	process  *process      // nil when there is none: never started, or ended and cleaned up

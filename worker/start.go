@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"berth/lambda"
 	"berth/runtimeapi"
@@ -22,14 +19,13 @@ var apiAddress = netip.MustParseAddrPort("169.254.100.1:9001")
 
 // Limits of one sandbox that do not come from the function's configuration.
 const (
-	mbPerCore         = 1769 // memory that comes with one core; developer guide
-	initCPUs          = 2.0  // processor share of the init phase, in cores: a function starts as fast as it can, whatever its size
-	maxAPIConnections = 32   // to the Runtime API of one environment, open at the same time; clients need one or two
-	maxPIDs           = 1024 // processes and threads; developer guide, "execution processes/threads"
-	taskRoot          = "/var/task"
-	layerRoot         = "/opt"
-	startLimit        = time.Minute       // for all before the runtime process; a large zip that comes from afar takes the most of it
-	aheadInitLimit    = 130 * time.Second // for an init phase that nobody waits for, or the function's timeout if longer; developer guide
+	mbPerCore      = 1769 // memory that comes with one core; developer guide
+	initCPUs       = 2.0  // processor share of the init phase, in cores: a function starts as fast as it can, whatever its size
+	maxPIDs        = 1024 // processes and threads; developer guide, "execution processes/threads"
+	taskRoot       = "/var/task"
+	layerRoot      = "/opt"
+	startLimit     = time.Minute       // for all before the runtime process; a large zip that comes from afar takes the most of it
+	aheadInitLimit = 130 * time.Second // for an init phase that nobody waits for, or the function's timeout if longer; developer guide
 )
 
 // startSteps make an environment, in this order; they are undone in the reverse order. Each undo is safe when its step
@@ -195,10 +191,7 @@ func (e *environment) openAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener = netutil.LimitListener(listener, maxAPIConnections)
 	e.server = e.api.NewServer()
-	e.server.ErrorLog = slog.NewLogLogger(e.log.Handler(), slog.LevelDebug) // what a function does wrong is its own affair
-	e.server.BaseContext = func(net.Listener) context.Context { return e.ctx }
 	e.w.live.Go(func() {
 		if err := e.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			e.log.Error("Runtime API stopped serving", "error", err)

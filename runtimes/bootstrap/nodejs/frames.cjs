@@ -7,6 +7,7 @@ const errors = require('./errors.cjs');
 const FD = 3;
 const HEADER = 5;
 const MAX_TYPE = 255;
+const MAX_CONTENT_TYPE = 256;
 let input = Buffer.allocUnsafeSlow(64 << 10);
 let output = Buffer.allocUnsafeSlow(16 << 10);
 
@@ -55,6 +56,17 @@ function send(kind, type, text) {
   write(buf, size);
 }
 
+/** Sends a frame whose body is bytes; a small one with one write. */
+function sendBytes(kind, bytes) {
+  const buf = output;
+  const joined = HEADER + bytes.length <= buf.length;
+  buf.writeUInt32LE(bytes.length + 1, 0);
+  buf[4] = kind.charCodeAt(0);
+  if (joined) buf.set(bytes, HEADER);
+  write(buf, joined ? HEADER + bytes.length : HEADER);
+  if (!joined) write(bytes, bytes.length);
+}
+
 function sendFailure(kind, error) {
   const described = errors.describe(error);
   const type = Buffer.from(String(described.errorType)).subarray(0, MAX_TYPE);
@@ -76,13 +88,12 @@ module.exports = {
   sendNext: () => send('N', undefined, ''),
   /** Answers with the JSON of value, and asks for the next event. Throws, and sends nothing, if there is none. */
   sendResult: (value) => send('R', undefined, stringify(value)),
-  /** Answers with bytes, and does not ask for the next event. */
-  sendBytes(body) {
-    const head = Buffer.alloc(HEADER);
-    head.writeUInt32LE(body.length + 1, 0);
-    head[4] = 'r'.charCodeAt(0);
-    write(Buffer.concat([head, body]), HEADER + body.length);
-  },
+  /** Begins a response that comes in parts. */
+  beginStream: (contentType) => sendBytes('B', Buffer.from(contentType === undefined ? '' : String(contentType)).subarray(0, MAX_CONTENT_TYPE)),
+  /** Sends a part of it. Waits while its reader is slower than the function. */
+  sendChunk: (bytes) => sendBytes('C', bytes),
+  /** Ends it, and does not ask for the next event. */
+  finishStream: () => send('f', undefined, ''),
   sendError: (error, next) => sendFailure(next ? 'E' : 'e', error),
   sendInitError: (error) => sendFailure('I', error),
 };

@@ -97,13 +97,17 @@ class Runtime {
     }
   }
 
-  /** Handlers of awslambda.streamifyResponse. What they write is collected and answered when the stream ends. */
+  /** Handlers of awslambda.streamifyResponse. What they write goes out as they write it. */
   runStreaming(event, invocation) {
     const { ResponseStream } = require('./stream.cjs');
     const context = invocation.build({});
-    const stream = new ResponseStream((body) => {
-      failing = nothing;
-      frames.sendBytes(body);
+    const stream = new ResponseStream({
+      begin: frames.beginStream,
+      chunk: frames.sendChunk,
+      end() {
+        failing = nothing;
+        frames.finishStream();
+      },
     });
     const next = () => {
       frames.sendNext();
