@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,7 @@ const (
 	OpClose   Op = "close"
 	OpExec    Op = "exec"
 	OpListen  Op = "listen"
+	OpAttach  Op = "attach"
 	OpKill    Op = "kill"
 	OpFreeze  Op = "freeze"
 	OpThaw    Op = "thaw"
@@ -139,6 +141,7 @@ type Sandbox struct {
 	usage     sandbox.Usage
 	cpus      float64
 	frozen    bool
+	attached  bool
 	gone      bool
 }
 
@@ -237,6 +240,24 @@ func (b *Sandbox) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener
 	l := &listener{b: b, addr: addr, incoming: make(chan net.Conn), closed: make(chan struct{})}
 	b.listeners[addr] = l
 	return l, nil
+}
+
+// Attach implements sandbox.Sandbox: Spec shows afterwards what was attached.
+func (b *Sandbox) Attach(ctx context.Context, a sandbox.Attachment) error {
+	if err := b.enter(ctx, OpAttach); err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	if err := a.Check(b.Spec); err != nil {
+		return err
+	}
+	if b.attached {
+		return fmt.Errorf("sandbox %s: a second Attach", b.ID())
+	}
+	b.attached = true
+	b.Spec.Mounts = append(slices.Clip(b.Spec.Mounts), a.Mounts...)
+	b.Spec.Limits = a.Limits
+	return nil
 }
 
 // Kill implements sandbox.Sandbox.

@@ -89,6 +89,32 @@ func (g *group) limit(l sandbox.Limits, extra int64) error {
 	return g.setCPUs(l.CPUs)
 }
 
+// change sets the limits that differ. The kernel refuses memory alone above memory with swap, so the order depends.
+func (g *group) change(from, to sandbox.Limits, extra int64) error {
+	var w limitWriter
+	if from.MemoryBytes != to.MemoryBytes {
+		memory := strconv.FormatInt(to.MemoryBytes+extra, 10)
+		if g.c.unified {
+			w.set(g.dir(g.c.v2)+"/memory.max", memory)
+		}
+		if dir := g.c.memory; dir != "" && to.MemoryBytes > from.MemoryBytes {
+			w.setIfThere(g.dir(dir)+"/memory.memsw.limit_in_bytes", memory)
+			w.set(g.dir(dir)+"/memory.limit_in_bytes", memory)
+		} else if dir != "" {
+			w.set(g.dir(dir)+"/memory.limit_in_bytes", memory)
+			w.setIfThere(g.dir(dir)+"/memory.memsw.limit_in_bytes", memory)
+		}
+		g.max = to.MemoryBytes + extra
+	}
+	if name := g.file(g.c.pids, "pids.max", "pids.max"); name != "" && from.PIDs != to.PIDs {
+		w.set(name, strconv.Itoa(to.PIDs+1))
+	}
+	if w.err == nil && from.CPUs != to.CPUs {
+		return g.setCPUs(to.CPUs)
+	}
+	return w.err
+}
+
 // setCPUs sets the processor share. The kernel refuses a burst above the quota, so it goes first when the share falls.
 func (g *group) setCPUs(cores float64) error {
 	period, quota := cpuBandwidth(cores)
