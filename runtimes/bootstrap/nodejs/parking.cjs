@@ -1,0 +1,28 @@
+'use strict';
+// A process that was started before there is a function for it waits here, and then becomes one that was started for that
+// function: same variables, time zone, directory.
+
+const PARK = '_BERTH_PARK';
+const { env } = process;
+
+/** What functions and this runtime use first; loaded while nobody waits. */
+function warmUp() {
+  require('./errors.cjs');
+  require('url');
+  require('util').format('%s', new Date(0).toISOString());
+  JSON.parse(JSON.stringify({ a: [1, 'x', null] }));
+}
+
+function wait() {
+  delete env[PARK];
+  warmUp();
+  const wanted = new Map(require('./frames.cjs').park().map((pair) => {
+    const at = pair.indexOf('=');
+    return [pair.slice(0, at), pair.slice(at + 1)];
+  }));
+  for (const name of Object.keys(env)) if (!wanted.has(name)) delete env[name];
+  for (const [name, value] of wanted) if (env[name] !== value) env[name] = value; // TZ takes effect by this
+  process.chdir(env.LAMBDA_TASK_ROOT || '/var/task'); // the directory of before lies under the function's code
+}
+
+module.exports = { wanted: () => env[PARK] !== undefined, wait };
