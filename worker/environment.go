@@ -48,6 +48,7 @@ type environment struct {
 	runtime  *runtimes.Runtime
 	tree     *code.Tree
 	sandbox  sandbox.Sandbox
+	parked   *parkedSandbox // from which sandbox was taken; nil: it was made for this environment
 	server   *http.Server
 	api      *runtimeapi.API
 	out      *output

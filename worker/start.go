@@ -115,15 +115,19 @@ func (e *environment) dropCode() {
 
 func (e *environment) makeSandbox(ctx context.Context) (err error) {
 	v := e.version
+	limits := sandbox.Limits{
+		MemoryBytes:  int64(v.MemoryMB) << 20,
+		CPUs:         max(initCPUs, cpuShare(v)),
+		PIDs:         maxPIDs,
+		ScratchBytes: int64(v.EphemeralMB) << 20,
+	}
+	if e.takeParked(ctx, limits) {
+		return nil
+	}
 	e.sandbox, err = e.w.cfg.Driver.Create(ctx, sandbox.Spec{
 		ID:     string(e.id),
 		Mounts: append(e.runtime.Mounts[:len(e.runtime.Mounts):len(e.runtime.Mounts)], sandbox.Mount{Source: e.tree.Path, Target: taskRoot}),
-		Limits: sandbox.Limits{
-			MemoryBytes:  int64(v.MemoryMB) << 20,
-			CPUs:         max(initCPUs, cpuShare(v)),
-			PIDs:         maxPIDs,
-			ScratchBytes: int64(v.EphemeralMB) << 20,
-		},
+		Limits: limits,
 	})
 	return err
 }
@@ -149,14 +153,21 @@ func (e *environment) destroySandbox() {
 	if err := e.sandbox.Destroy(ctx); err != nil {
 		e.log.Error("sandbox was not destroyed cleanly; the next start of the server sweeps what is left", "error", err)
 	}
+	if e.parked != nil {
+		e.parked.close()
+	}
 }
 
 func (e *environment) openOutput(context.Context) error {
 	stream := newLogStream(e.w.cfg.Logs, e.version, e.id, e.runtime)
-	out, err := openOutput(stream)
-	if err != nil {
+	var out *output
+	var err error
+	if e.parked != nil {
+		out, e.parked.out = e.parked.out, nil
+	} else if out, err = openOutput(); err != nil {
 		return err
 	}
+	out.logStream = stream
 	e.out = out
 	e.w.live.Go(out.follow)
 	return nil
@@ -172,8 +183,11 @@ func (e *environment) closeOutput() {
 // costs 25 µs.
 func (e *environment) openAPI(ctx context.Context) error {
 	e.api = runtimeapi.New(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
-	listener, err := e.sandbox.Listen(ctx, apiAddress)
-	if err != nil {
+	var listener net.Listener
+	var err error
+	if e.parked != nil {
+		listener, e.parked.listener = e.parked.listener, nil
+	} else if listener, err = e.sandbox.Listen(ctx, apiAddress); err != nil {
 		return err
 	}
 	listener = netutil.LimitListener(listener, maxAPIConnections)

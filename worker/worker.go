@@ -20,6 +20,7 @@ import (
 	"berth/code"
 	"berth/lambda"
 	"berth/logs"
+	"berth/parked"
 	"berth/runtimes"
 	"berth/sandbox"
 )
@@ -72,6 +73,9 @@ type Config struct {
 
 	Credentials func(*lambda.Version) Credentials // asked at every start of a runtime process; nil: none
 	Lease       time.Duration                     // an environment whose owner is silent for this long ends; 0 is lambda.OwnerLease
+	ParkFor     []string                          // runtimes for which sandboxes wait from the start on; for others once they are used
+	ParkedBytes int64                             // memory of all sandboxes that wait, beside MemoryBytes; 0 is a twentieth of that, negative: none wait
+	ParkMakers  int                               // how many of them are made at the same time; 0 is 1
 	IdleFreeze  time.Duration                     // an environment idle this long is frozen; 0 is DefaultIdleFreeze, negative never
 	Log         *slog.Logger                      // nil discards
 }
@@ -95,6 +99,8 @@ type Worker struct {
 	registry registry
 	failures failures
 	ended    ended
+
+	parked *parked.Pool[parkedKind, *parkedSandbox] // nil: none
 
 	initLimit time.Duration // lambda.InitTimeout, but in tests
 
@@ -130,11 +136,17 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, log: cfg.Log.With("worker", cfg.ID)}
 	w.base, w.stopBase = context.WithCancel(context.Background())
 	w.registry.init()
+	w.parked = newParked(w)
 	return w, nil
 }
 
 // Run looks after the environments until ctx ends (tend). Then it ends every environment, running ones too, and returns when all are gone.
 func (w *Worker) Run(ctx context.Context) error {
+	var waiting sync.WaitGroup
+	if w.parked != nil {
+		w.keepParked()
+		waiting.Go(func() { w.parked.Run(ctx) })
+	}
 	w.tend(ctx)
 
 	w.mu.Lock()
@@ -150,6 +162,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		})
 	}
 	w.live.Wait()
+	waiting.Wait()
 	return nil
 }
 
@@ -220,8 +233,12 @@ func (w *Worker) End(_ context.Context, id lambda.EnvironmentID) error {
 // Prepare makes sure that version v can start here: its runtime is installed and its code is fetched, verified and
 // unpacked. Its errors explain State=Failed to the function's owner.
 func (w *Worker) Prepare(ctx context.Context, v *lambda.Version) error {
-	if _, err := w.cfg.Runtimes.Find(v.Runtime); err != nil {
+	rt, err := w.cfg.Runtimes.Find(v.Runtime)
+	if err != nil {
 		return err
+	}
+	if kind, can := kindOf(rt, v); can && w.parked != nil {
+		w.parked.Expect(kind)
 	}
 	tree, err := w.cfg.Code.Tree(ctx, v.Code)
 	if err != nil {
