@@ -51,6 +51,7 @@ type Pool[K comparable, I Item] struct {
 	kinds  map[K]*kind[I]
 	bytes  int64 // waiting and being made
 	making int
+	held   int // nothing is made for what has some left
 	closed bool
 	work   sync.WaitGroup // makers, watchers and discards
 }
@@ -150,6 +151,20 @@ func ended(done <-chan struct{}) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// Hold makes the pool wait with making more of what has one left, until the function that it returns is called: somebody uses
+// the processor for what cannot wait.
+func (p *Pool[K, I]) Hold() (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.held--
+		p.stir()
 	}
 }
 

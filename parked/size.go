@@ -64,7 +64,7 @@ func (p *Pool[K, I]) neediest(now time.Time) (k K, most *kind[I]) {
 	part := 1.0
 	for key, of := range p.kinds {
 		have, want := len(of.waiting)+of.making, of.wanted(now, p.cfg.MaxEach)
-		if have >= want || now.Before(of.notUntil) {
+		if have >= want || now.Before(of.notUntil) || p.held > 0 && len(of.waiting) > 0 {
 			continue
 		}
 		if has := float64(have) / float64(want); has < part || has == part && of.used.After(most.used) {

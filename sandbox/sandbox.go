@@ -1,7 +1,7 @@
 // Package sandbox declares the port Driver: isolation and nothing else. A sandbox has namespaces, limits and a root file
 // system; what runs in it, and why, is the worker's affair.
 //
-// Life: Create → (Exec, Listen, Kill, Freeze, Thaw, SetCPUs, Usage)* → Destroy, with at most one Attach in between, which completes
+// Life: Create → (Exec, Listen, Kill, Freeze, Thaw, SetCPUs, Yield, Usage)* → Destroy, with at most one Attach in between, which completes
 // a sandbox that was made before it was known for whom. Methods of one sandbox may be called from many
 // goroutines. Everything a sandbox holds (processes, mounts, cgroups, files) is freed by Destroy; what a killed daemon
 // left behind is freed by the next daemon's Sweep.
@@ -97,6 +97,10 @@ type Sandbox interface {
 	// SetCPUs changes Limits.CPUs: a function is given more while it initialises. Where the host has no processor limits
 	// it does nothing. Zero and less is refused.
 	SetCPUs(ctx context.Context, cores float64) error
+
+	// Yield makes the processes that run now, and their children, leave the processor to all others of the machine as far as
+	// the host can do that; or ends that. It is for what is prepared while nobody waits.
+	Yield(ctx context.Context, yield bool) error
 
 	// Usage measures the sandbox now. It is cheap (some file reads) and works while frozen.
 	Usage(ctx context.Context) (Usage, error)

@@ -154,10 +154,16 @@ func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB
 	if err != nil {
 		return err
 	}
+	if err := p.sandbox.Yield(ctx, true); err != nil {
+		return err
+	}
 	theirs.Close() // so that the runtime's end is seen
 	stop := context.AfterFunc(ctx, func() { ours.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	return runtimes.AwaitParked(ours)
+	if err := runtimes.AwaitParked(ours); err != nil {
+		return err
+	}
+	return p.sandbox.Yield(ctx, false)
 }
 
 // takeParked completes a sandbox that waits, if there is one for e. A failure of it only costs time.

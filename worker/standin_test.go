@@ -167,6 +167,8 @@ func (b *standinBox) SetCPUs(_ context.Context, cores float64) error {
 	return nil
 }
 
+func (b *standinBox) Yield(context.Context, bool) error { return b.d.fail("yield") }
+
 func (b *standinBox) Freeze(context.Context) error {
 	if err := b.d.fail("freeze"); err != nil {
 		return err

@@ -51,6 +51,9 @@ var startSteps = []struct {
 func (e *environment) start() {
 	ctx, cancel := context.WithTimeout(e.ctx, startLimit+e.initLimit())
 	defer cancel()
+	if e.w.parked != nil {
+		defer e.w.parked.Hold()()
+	}
 	for _, step := range startSteps {
 		err := ctx.Err()
 		if err == nil {
@@ -135,13 +138,21 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 // cpuShare is a version's processor share in cores; it follows the memory size, as on Lambda.
 func cpuShare(v *lambda.Version) float64 { return float64(v.MemoryMB) / mbPerCore }
 
-// limitCPU ends the boost of the init phase.
-func (e *environment) limitCPU(ctx context.Context) error {
+// limitCPU ends the boost of the init phase. The caller does not wait for it: it takes as long as a short invocation.
+func (e *environment) limitCPU(context.Context) error {
 	share := cpuShare(e.version)
 	if share >= initCPUs {
 		return nil
 	}
-	return e.sandbox.SetCPUs(ctx, share)
+	box := e.sandbox
+	e.w.live.Go(func() {
+		ctx, cancel := sandboxContext()
+		defer cancel()
+		if err := box.SetCPUs(ctx, share); err != nil && !errors.Is(err, sandbox.ErrGone) {
+			e.broken("its processor share could not be limited", err)
+		}
+	})
+	return nil
 }
 
 func (e *environment) destroySandbox() {

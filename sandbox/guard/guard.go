@@ -215,6 +215,11 @@ func (b *box) SetCPUs(ctx context.Context, cores float64) error {
 	return b.call(ctx, func(ctx context.Context) error { return b.inner.SetCPUs(ctx, cores) })
 }
 
+// Yield implements sandbox.Sandbox.
+func (b *box) Yield(ctx context.Context, yield bool) error {
+	return b.call(ctx, func(ctx context.Context) error { return b.inner.Yield(ctx, yield) })
+}
+
 // Usage implements sandbox.Sandbox.
 func (b *box) Usage(ctx context.Context) (sandbox.Usage, error) {
 	ctx, cancel, err := b.open(ctx)

@@ -14,7 +14,7 @@ import (
 )
 
 // Attach implements sandbox.Sandbox. The trees are opened here, in the host's mount namespace; a thread of the daemon then
-// enters the sandbox's to put them in their places. Nothing of the sandbox takes part: its init has no power over mounts.
+// enters the sandbox's to put them in their places (mounter). Nothing of the sandbox takes part: its init has no power over mounts.
 func (b *box) Attach(ctx context.Context, a sandbox.Attachment) error {
 	if b.d.rootless {
 		return fmt.Errorf("%w: late mounts need root", sandbox.ErrUnsupported)
@@ -51,7 +51,7 @@ func (b *box) Attach(ctx context.Context, a sandbox.Attachment) error {
 		}
 	}
 	b.spec.Limits = a.Limits
-	if err := b.d.mounter.mount(ctx, b.pidfd, trees); err != nil {
+	if err := b.d.mounter.mount(b.pidfd, trees); err != nil {
 		return fmt.Errorf("attach to sandbox %s: %w", b.id, err)
 	}
 	return nil
@@ -92,89 +92,53 @@ func (b *box) trees(ctx context.Context, a sandbox.Attachment) ([]tree, error) {
 	return append(all, tree{fd, "/tmp"}), nil
 }
 
-// mounter moves mounts into sandboxes. It has threads of its own for that: a thread that changes its mount namespace must
-// not share its root and directory with the others, and no other goroutine may run on it meanwhile. Go starts no threads
-// from a locked one, so none is born in a sandbox. The threads run system calls only, never code or data of a sandbox.
+// mounter moves mounts into sandboxes. A goroutine of its own locks its thread, gives it a root and directory of its own
+// (which entering a mount namespace takes), enters, moves, and comes home. Go starts no thread from a locked one, so none is
+// born in a sandbox; a thread that could not come home ends with its goroutine. Meanwhile it runs system calls only, never code
+// or data of a sandbox. A fixed thread for this would cost two wake-ups, each as dear as the mount.
 type mounter struct {
-	requests chan mountRequest
-	start    sync.Once
-	threads  sync.WaitGroup
-
-	mu     sync.RWMutex // read-held while a request is handed over
-	closed bool
+	home func() (int, error) // the daemon's mount namespace
 }
 
-type mountRequest struct {
-	pidfd *os.File
-	trees []tree
-	done  chan error // capacity 1
+func newMounter() *mounter {
+	return &mounter{home: sync.OnceValues(func() (int, error) {
+		return unix.Open("/proc/self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	})}
 }
 
-// mountersMost bounds the threads; one mount takes some 50 µs.
-const mountersMost = 4
-
-func newMounter() *mounter { return &mounter{requests: make(chan mountRequest)} }
-
-func (m *mounter) mount(ctx context.Context, pidfd *os.File, trees []tree) error {
+func (m *mounter) mount(pidfd *os.File, trees []tree) error {
 	if len(trees) == 0 {
 		return nil
 	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.closed {
-		return sandbox.ErrGone
+	home, err := m.home()
+	if err != nil {
+		return fmt.Errorf("the daemon's mount namespace: %w", err)
 	}
-	m.start.Do(func() {
-		for range min(mountersMost, runtime.NumCPU()) {
-			m.threads.Go(m.serve)
-		}
-	})
-	r := mountRequest{pidfd, trees, make(chan error, 1)}
-	select {
-	case m.requests <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return <-r.done // system calls that do not wait for anybody
-}
-
-// serve keeps threads going until close; one that could not come home is given up.
-func (m *mounter) serve() {
-	for !m.thread() {
-	}
-}
-
-// thread serves on a thread of its own, which ends with the goroutine since it is never unlocked. It returns true when the
-// mounter is closed.
-func (m *mounter) thread() bool {
-	over := make(chan bool, 1)
+	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		home, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		var lost error
+		err := unix.Unshare(unix.CLONE_FS)
 		if err == nil {
-			defer unix.Close(home)
-			err = unix.Unshare(unix.CLONE_FS)
-		}
-		for r := range m.requests {
-			if err != nil {
-				r.done <- fmt.Errorf("a thread for mounts: %w", err)
-				continue
-			}
-			lost := error(nil)
-			merr := enter(r.pidfd, func() error {
-				merr := moveAll(r.trees)
+			err = enter(pidfd, func() error {
+				err := moveAll(trees)
 				lost = unix.Setns(home, unix.CLONE_NEWNS)
-				return merr
+				return err
 			})
-			r.done <- merr
-			if lost != nil {
-				over <- false
-				return
-			}
 		}
-		over <- true
+		if lost == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- errors.Join(err, lost)
 	}()
-	return <-over
+	return <-done // system calls that wait for nobody
+}
+
+// close lets go of the namespace. No mount is under way.
+func (m *mounter) close() {
+	if home, err := m.home(); err == nil {
+		unix.Close(home)
+	}
 }
 
 // enter runs f in the mount namespace of a process. f must leave it.
@@ -209,16 +173,4 @@ func moveAll(trees []tree) error {
 		}
 	}
 	return nil
-}
-
-// close ends the threads. Requests come to an end first.
-func (m *mounter) close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return
-	}
-	m.closed = true
-	close(m.requests)
-	m.threads.Wait()
 }
