@@ -97,13 +97,42 @@ func (b *box) trees(ctx context.Context, a sandbox.Attachment) ([]tree, error) {
 // born in a sandbox; a thread that could not come home ends with its goroutine. Meanwhile it runs system calls only, never code
 // or data of a sandbox. A fixed thread for this would cost two wake-ups, each as dear as the mount.
 type mounter struct {
-	home func() (int, error) // the daemon's mount namespace
+	home func() (place, error)
+}
+
+// place is where the daemon's threads are. Entering a namespace, the own one too, makes its root the root and the directory.
+type place struct{ namespace, root, dir int }
+
+func findPlace() (p place, err error) {
+	for name, fd := range map[string]*int{"/proc/self/ns/mnt": &p.namespace, "/": &p.root, ".": &p.dir} {
+		flags := unix.O_PATH | unix.O_CLOEXEC
+		if fd == &p.namespace {
+			flags = unix.O_RDONLY | unix.O_CLOEXEC
+		}
+		if *fd, err = unix.Open(name, flags, 0); err != nil {
+			return p, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+	}
+	return p, nil
+}
+
+// enter brings the calling thread there, back to where all others are.
+func (p place) enter() error {
+	err := unix.Setns(p.namespace, unix.CLONE_NEWNS)
+	if err == nil {
+		err = unix.Fchdir(p.root)
+	}
+	if err == nil {
+		err = unix.Chroot(".")
+	}
+	if err == nil {
+		err = unix.Fchdir(p.dir)
+	}
+	return err
 }
 
 func newMounter() *mounter {
-	return &mounter{home: sync.OnceValues(func() (int, error) {
-		return unix.Open("/proc/self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	})}
+	return &mounter{home: sync.OnceValues(findPlace)}
 }
 
 func (m *mounter) mount(pidfd *os.File, trees []tree) error {
@@ -112,7 +141,7 @@ func (m *mounter) mount(pidfd *os.File, trees []tree) error {
 	}
 	home, err := m.home()
 	if err != nil {
-		return fmt.Errorf("the daemon's mount namespace: %w", err)
+		return fmt.Errorf("the daemon's own place: %w", err)
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -122,7 +151,7 @@ func (m *mounter) mount(pidfd *os.File, trees []tree) error {
 		if err == nil {
 			err = enter(pidfd, func() error {
 				err := moveAll(trees)
-				lost = unix.Setns(home, unix.CLONE_NEWNS)
+				lost = home.enter()
 				return err
 			})
 		}
@@ -134,10 +163,12 @@ func (m *mounter) mount(pidfd *os.File, trees []tree) error {
 	return <-done // system calls that wait for nobody
 }
 
-// close lets go of the namespace. No mount is under way.
+// close lets go of the place. No mount is under way.
 func (m *mounter) close() {
 	if home, err := m.home(); err == nil {
-		unix.Close(home)
+		for _, fd := range []int{home.namespace, home.root, home.dir} {
+			unix.Close(fd)
+		}
 	}
 }
 
