@@ -36,6 +36,7 @@ const (
 	slot        = 100 * time.Millisecond // about how long some things take to make
 	slots       = 100                    // so many are looked back at: ten seconds
 	unusedLimit = 10 * time.Minute       // a kind that is not always wanted and was not used for so long is given up
+	pause       = 5 * time.Millisecond   // after the last Hold: its caller has answered then
 	lookEvery   = time.Second            // for what became too many
 	firstGuess  = 4 << 20                // bytes of a kind of which none was made yet
 	firstPause  = time.Second            // after a failure to make one; doubled each time
@@ -51,8 +52,10 @@ type Pool[K comparable, I Item] struct {
 	kinds  map[K]*kind[I]
 	bytes  int64 // waiting and being made
 	making int
-	held   int // nothing is made for what has some left
+	held   int // while somebody holds, and until calm, nothing is made of what has some left
+	calm   time.Time
 	closed bool
+	timer  *time.Timer    // stirs when it is calm
 	work   sync.WaitGroup // makers, watchers and discards
 }
 
@@ -154,8 +157,8 @@ func ended(done <-chan struct{}) bool {
 	}
 }
 
-// Hold makes the pool wait with making more of what has one left, until the function that it returns is called: somebody uses
-// the processor for what cannot wait.
+// Hold makes the pool wait with making more of what has one left, until some milliseconds after the function that it returns
+// was called: somebody uses the processor for what cannot wait.
 func (p *Pool[K, I]) Hold() (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,8 +166,15 @@ func (p *Pool[K, I]) Hold() (release func()) {
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.held--
-		p.stir()
+		if p.held--; p.held > 0 || p.closed {
+			return
+		}
+		p.calm = time.Now().Add(pause)
+		if p.timer == nil {
+			p.timer = time.AfterFunc(pause, p.stir)
+		} else {
+			p.timer.Reset(pause)
+		}
 	}
 }
 
@@ -204,6 +214,9 @@ func (p *Pool[K, I]) Run(ctx context.Context) {
 	}
 	p.mu.Lock()
 	p.closed = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 	for _, of := range p.kinds {
 		p.shrink(of, 0)
 	}

@@ -62,9 +62,10 @@ func (p *Pool[K, I]) look(ctx context.Context, now time.Time) {
 // was used last. p.mu is held.
 func (p *Pool[K, I]) neediest(now time.Time) (k K, most *kind[I]) {
 	part := 1.0
+	busy := p.held > 0 || now.Before(p.calm)
 	for key, of := range p.kinds {
 		have, want := len(of.waiting)+of.making, of.wanted(now, p.cfg.MaxEach)
-		if have >= want || now.Before(of.notUntil) || p.held > 0 && len(of.waiting) > 0 {
+		if have >= want || now.Before(of.notUntil) || busy && len(of.waiting) > 0 {
 			continue
 		}
 		if has := float64(have) / float64(want); has < part || has == part && of.used.After(most.used) {
