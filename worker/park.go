@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"berth/lambda"
@@ -148,8 +147,7 @@ func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB
 	defer theirs.Close()
 	p.process, err = p.sandbox.Exec(ctx, sandbox.Command{
 		Path: rt.Command[0], Args: rt.Command, Dir: taskRoot, Stdout: p.out.w, Stderr: p.out.w, Extra: []*os.File{theirs},
-		Env: append(rt.Env[:len(rt.Env):len(rt.Env)],
-			runtimes.ParkVariable+"="+rt.Ahead, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE="+strconv.Itoa(memoryMB)),
+		Env: parkedEnviron(rt, memoryMB),
 	})
 	if err != nil {
 		return err
@@ -164,6 +162,11 @@ func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB
 		return err
 	}
 	return p.sandbox.Yield(ctx, false)
+}
+
+// parkedEnviron is the environment of a runtime that waits: what is the same for all functions, to be told less later.
+func parkedEnviron(rt *runtimes.Runtime, memoryMB int) []string {
+	return append(environ(&lambda.Version{MemoryMB: memoryMB}, rt, "", nil, false), runtimes.ParkVariable+"="+rt.Ahead)
 }
 
 // takeParked completes a sandbox that waits, if there is one for e. A failure of it only costs time.

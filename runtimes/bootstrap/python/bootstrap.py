@@ -342,6 +342,8 @@ def _load(name):
         )
     import importlib
 
+    # Compiled files cannot be kept: the code is read-only, and each attempt costs two system calls.
+    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         module = importlib.import_module(module_name.replace("/", "."))
     except ImportError as e:
@@ -352,6 +354,8 @@ def _load(name):
             "Syntax error in module '%s': %s" % (module_name, e),
             ['  File "%s" Line %s\n    %s' % (e.filename, e.lineno, e.text)],
         )
+    finally:
+        sys.dont_write_bytecode = keep
     try:
         return getattr(module, function)
     except AttributeError:
@@ -439,17 +443,18 @@ def _park():
 
     gc.collect()
     gc.freeze()  # what is there now is never garbage: leave it out of the function's collections
+    has = dict(_ENVIRON)
     _send(_PARKED)
     data = _receive()
     wanted = dict(pair.split("=", 1) for pair in os.fsdecode(data[5:]).split("\0"))
-    zone = _ENVIRON.get("TZ")
-    for name in list(_ENVIRON):
+    for name, value in has.items():
         if name not in wanted:
             del _ENVIRON[name]
+        elif wanted[name] == value:
+            del wanted[name]
     for name, value in wanted.items():
-        if _ENVIRON.get(name) != value:
-            _ENVIRON[name] = value
-    if _ENVIRON.get("TZ") != zone:
+        _ENVIRON[name] = value
+    if _ENVIRON.get("TZ") != has.get("TZ"):
         time.tzset()
     os.chdir(_ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task"))  # the directory of before lies under the function's code
     return ahead
@@ -467,13 +472,21 @@ def _forget_shadowed(ahead, directories):
                 del sys.modules[name]
 
 
-def _set_up(ahead):
+def _set_up():
+    """What does not depend on the function."""
     os.set_inheritable(_FD, False)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
+
+    import _sitebuiltins  # exit() and quit() come with site, whose scan of the disk is skipped
+
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+
+
+def _set_up_function(ahead):
     Current.json_logs = _ENVIRON.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
     LambdaContext.read_environ()
-
     root = _ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task")
     first = [root, "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
     if ahead:
@@ -486,21 +499,15 @@ def _set_up(ahead):
         logging._startTime = time.time_ns() if sys.version_info >= (3, 13) else time.time()
         _set_up_logging(logging)
 
-    import _sitebuiltins  # exit() and quit() come with site, whose scan of the disk is skipped
-
-    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
-    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
-
 
 def main():
-    ahead = None
     if _PARK in _ENVIRON:
-        import importlib, _sitebuiltins  # what every start needs
-
-        ahead = _park()
+        _set_up()
+        _set_up_function(_park())
     else:
         _wrap()
-    _set_up(ahead)
+        _set_up()
+        _set_up_function(None)
     try:
         handler = _load(_ENVIRON.get("_HANDLER", ""))
     except Exception as e:
