@@ -200,6 +200,17 @@ func (p *Pool[K, I]) Waiting(k K) int {
 	return 0
 }
 
+// Total says how many of all kinds wait.
+func (p *Pool[K, I]) Total() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, of := range p.kinds {
+		n += len(of.waiting)
+	}
+	return n
+}
+
 // Run makes and discards until ctx ends. Then it discards all that waits, and returns when nothing is left.
 func (p *Pool[K, I]) Run(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)

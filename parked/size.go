@@ -45,10 +45,15 @@ func (p *Pool[K, I]) look(ctx context.Context, now time.Time) {
 			delete(p.kinds, k)
 		}
 	}
+	full := map[*kind[I]]bool{} // no memory for one more of it
 	for p.making < p.cfg.Makers {
-		k, of := p.neediest(now)
-		if of == nil || !p.makeRoom(of) {
+		k, of := p.neediest(now, full)
+		if of == nil {
 			return
+		}
+		if !p.makeRoom(of) {
+			full[of] = true
+			continue
 		}
 		of.making++
 		p.making++
@@ -58,14 +63,14 @@ func (p *Pool[K, I]) look(ctx context.Context, now time.Time) {
 	}
 }
 
-// neediest is the kind of which the smallest part of what is wanted is there, nil if none lacks any; of equal ones that which
-// was used last. p.mu is held.
-func (p *Pool[K, I]) neediest(now time.Time) (k K, most *kind[I]) {
+// neediest is the kind of which the smallest part of what is wanted is there, nil if none but those lacks any; of equal ones
+// that which was used last. p.mu is held.
+func (p *Pool[K, I]) neediest(now time.Time, but map[*kind[I]]bool) (k K, most *kind[I]) {
 	part := 1.0
 	busy := p.held > 0 || now.Before(p.calm)
 	for key, of := range p.kinds {
 		have, want := len(of.waiting)+of.making, of.wanted(now, p.cfg.MaxEach)
-		if have >= want || now.Before(of.notUntil) || busy && len(of.waiting) > 0 {
+		if have >= want || but[of] || now.Before(of.notUntil) || busy && len(of.waiting) > 0 {
 			continue
 		}
 		if has := float64(have) / float64(want); has < part || has == part && of.used.After(most.used) {

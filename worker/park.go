@@ -185,6 +185,7 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: []sandbox.Mount{{Source: e.tree.Path, Target: taskRoot}}, Limits: limits})
 	if err == nil {
 		e.parked, e.sandbox = p, p.sandbox
+		e.w.attached.Add(1)
 		return true
 	}
 	if errors.Is(err, sandbox.ErrUnsupported) {

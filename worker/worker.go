@@ -114,6 +114,7 @@ type Worker struct {
 	live        sync.WaitGroup // environments that are not gone yet, and their goroutines
 	invocations atomic.Uint64
 	cold        atomic.Uint64
+	attached    atomic.Uint64 // environments in sandboxes that were parked
 }
 
 // New makes a Worker. It starts nothing: environments can be started before Run, but nothing is frozen or ended without it.
@@ -256,6 +257,8 @@ type Stats struct {
 	MemoryLimit  int64         // Config.MemoryBytes
 	Invocations  uint64        // that reached a runtime, since New
 	ColdStarts   uint64        // environments that became ready, since New
+	Parked       int           // sandboxes that wait for a function
+	ParkedStarts uint64        // environments that began in one of those, since New
 }
 
 // Stats counts. It visits every environment.
@@ -271,7 +274,10 @@ func (w *Worker) Stats() Stats {
 	w.mu.Lock()
 	s.MemoryUsed = w.used
 	w.mu.Unlock()
-	s.Invocations, s.ColdStarts = w.invocations.Load(), w.cold.Load()
+	s.Invocations, s.ColdStarts, s.ParkedStarts = w.invocations.Load(), w.cold.Load(), w.attached.Load()
+	if w.parked != nil {
+		s.Parked = w.parked.Total()
+	}
 	return s
 }
 
