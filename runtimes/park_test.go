@@ -143,3 +143,13 @@ func TestParkedNodeRandom(t *testing.T) {
 		}
 	}
 }
+
+// TestParkedNodeModule: an ES module, and one whose name the waiting process has used for itself.
+func TestParkedNodeModule(t *testing.T) {
+	bothWays(t, "nodejs", func(t *testing.T, rt *Runtime, start func(testing.TB, *Runtime, source, string, ...string) *process) {
+		p := start(t, rt, source{"app.mjs": "export const handler = async (e) => [import.meta.url.split('/').pop(), process.env.MINE]"}, "app.handler", "MINE=1")
+		want(t, p.invoke(`1`), `["app.mjs","1"]`)
+		p = start(t, rt, source{"rehearsal.js": "exports.handler = async () => 'mine'"}, "rehearsal.handler")
+		want(t, p.invoke(`1`), `"mine"`)
+	})
+}

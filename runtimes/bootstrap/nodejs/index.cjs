@@ -141,7 +141,7 @@ class Runtime {
 }
 
 async function main() {
-  if (parking.wanted()) parking.wait();
+  if (parking.wanted()) await parking.wait();
   logs.patchConsole();
   context.readEnvironment();
   failing = (error) => frames.sendInitError(error);
