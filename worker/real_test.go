@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ type real struct {
 	t      testing.TB
 	set    *runtimes.Set
 	zips   zips
-	next   int
+	next   atomic.Int64
 	pooled bool
 	mu     sync.Mutex
 	lines  strings.Builder
@@ -172,8 +173,13 @@ func (r *real) start(v *lambda.Version) lambda.Reservation {
 			}
 		}
 	}
-	r.next++
-	id := lambda.EnvironmentID(fmt.Sprintf("real-%d", r.next))
+	return r.begin(v)
+}
+
+// begin starts an environment in whatever sandbox there is.
+func (r *real) begin(v *lambda.Version) lambda.Reservation {
+	r.t.Helper()
+	id := lambda.EnvironmentID(fmt.Sprintf("real-%d", r.next.Add(1)))
 	must(r.t, r.Start(context.Background(), lambda.StartRequest{Environment: id, Owner: "m", Version: v}))
 	return lambda.Reservation{Environment: id}
 }
