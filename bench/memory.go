@@ -14,8 +14,9 @@ const idleEnvironments = 16
 // targetMemory is what an idle environment may take, in MB.
 var targetMemory = map[string]float64{"python": 5, "node": 12}
 
-// settle is how long after the last call memory is measured: environments are idle (frozen) then.
-const settle = 2 * time.Second
+// settle is how long after the last call memory is measured: environments are idle (frozen) then, and the server keeps no more
+// sandboxes ready than it did before (it looks back ten seconds for how many it may need).
+const settle = 13 * time.Second
 
 // memory measures what an idle environment takes: the proportional set size of all processes below the server, before
 // and after some environments were made. Booted runtimes that the server keeps ready are in both figures.

@@ -48,6 +48,7 @@ type environment struct {
 	tree     *code.Tree
 	layers   *code.Tree // shown at /opt; nil without layers
 	sandbox  sandbox.Sandbox
+	parked   *parkedSandbox // from which sandbox was taken; nil: it was made for this environment
 	server   *runtimeapi.Server
 	api      *runtimeapi.API
 	out      *output

@@ -195,7 +195,7 @@ func TestInitTimeout(t *testing.T) {
 	})
 	h.initLimit = 50 * time.Millisecond
 	h.wantOutcome(h.call(h.start(testVersion()), `1`), lambda.OK, `1`) // the second init was good
-	if !h.sink.has("INIT_REPORT Init Duration: 5") || !h.sink.has("\tPhase: init\tStatus: timeout\n") {
+	if !h.sink.has("INIT_REPORT Init Duration: ") || !h.sink.has("\tPhase: init\tStatus: timeout\n") {
 		t.Errorf("log %q", h.sink.messages())
 	}
 

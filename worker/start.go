@@ -48,6 +48,9 @@ var startSteps = []struct {
 func (e *environment) start() {
 	ctx, cancel := context.WithTimeout(e.ctx, startLimit+e.initLimit())
 	defer cancel()
+	if e.w.parked != nil {
+		defer e.w.parked.Hold()()
+	}
 	for _, step := range startSteps {
 		err := ctx.Err()
 		if err == nil {
@@ -130,15 +133,19 @@ func (e *environment) mounts() []sandbox.Mount {
 
 func (e *environment) makeSandbox(ctx context.Context) (err error) {
 	v := e.version
+	limits := sandbox.Limits{
+		MemoryBytes:  int64(v.MemoryMB) << 20,
+		CPUs:         max(initCPUs, cpuShare(v)),
+		PIDs:         maxPIDs,
+		ScratchBytes: int64(v.EphemeralMB) << 20,
+	}
+	if e.takeParked(ctx, limits) {
+		return nil
+	}
 	e.sandbox, err = e.w.cfg.Driver.Create(ctx, sandbox.Spec{
 		ID:     string(e.id),
 		Mounts: e.mounts(),
-		Limits: sandbox.Limits{
-			MemoryBytes:  int64(v.MemoryMB) << 20,
-			CPUs:         max(initCPUs, cpuShare(v)),
-			PIDs:         maxPIDs,
-			ScratchBytes: int64(v.EphemeralMB) << 20,
-		},
+		Limits: limits,
 	})
 	return err
 }
@@ -146,13 +153,21 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 // cpuShare is a version's processor share in cores; it follows the memory size, as on Lambda.
 func cpuShare(v *lambda.Version) float64 { return float64(v.MemoryMB) / mbPerCore }
 
-// limitCPU ends the boost of the init phase.
-func (e *environment) limitCPU(ctx context.Context) error {
+// limitCPU ends the boost of the init phase. The caller does not wait for it: it takes as long as a short invocation.
+func (e *environment) limitCPU(context.Context) error {
 	share := cpuShare(e.version)
 	if share >= initCPUs {
 		return nil
 	}
-	return e.sandbox.SetCPUs(ctx, share)
+	box := e.sandbox
+	e.w.live.Go(func() {
+		ctx, cancel := sandboxContext()
+		defer cancel()
+		if err := box.SetCPUs(ctx, share); err != nil && !errors.Is(err, sandbox.ErrGone) {
+			e.broken("its processor share could not be limited", err)
+		}
+	})
+	return nil
 }
 
 func (e *environment) destroySandbox() {
@@ -164,14 +179,21 @@ func (e *environment) destroySandbox() {
 	if err := e.sandbox.Destroy(ctx); err != nil {
 		e.log.Error("sandbox was not destroyed cleanly; the next start of the server sweeps what is left", "error", err)
 	}
+	if e.parked != nil {
+		e.parked.close()
+	}
 }
 
 func (e *environment) openOutput(context.Context) error {
 	stream := newLogStream(e.w.cfg.Logs, e.version, e.id, e.runtime)
-	out, err := openOutput(stream)
-	if err != nil {
+	var out *output
+	var err error
+	if e.parked != nil {
+		out, e.parked.out = e.parked.out, nil
+	} else if out, err = openOutput(); err != nil {
 		return err
 	}
+	out.logStream = stream
 	e.out = out
 	e.w.live.Go(out.follow)
 	return nil
@@ -187,8 +209,11 @@ func (e *environment) closeOutput() {
 // costs 25 µs.
 func (e *environment) openAPI(ctx context.Context) error {
 	e.api = runtimeapi.New(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
-	listener, err := e.sandbox.Listen(ctx, apiAddress)
-	if err != nil {
+	var listener net.Listener
+	var err error
+	if e.parked != nil {
+		listener, e.parked.listener = e.parked.listener, nil
+	} else if listener, err = e.sandbox.Listen(ctx, apiAddress); err != nil {
 		return err
 	}
 	e.server = e.api.NewServer()

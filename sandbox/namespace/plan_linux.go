@@ -81,7 +81,7 @@ func newPlan(host *hostFacts, spec sandbox.Spec, scratch bool) (*plan, error) {
 	} else {
 		p.add(opTmpfs, 0, "/tmp", fmt.Sprint(spec.Limits.ScratchBytes))
 	}
-	if err := p.mounts(spec.Mounts); err != nil {
+	if err := p.mounts(spec.Mounts, spec.Late); err != nil {
 		return nil, err
 	}
 	p.add(opProc, 0, "/proc", "")
@@ -111,8 +111,9 @@ func (p *plan) devices() {
 	}
 }
 
-// mounts adds the caller's binds, parents before children. A target inside another mount must exist there.
-func (p *plan) mounts(all []sandbox.Mount) error {
+// mounts adds the caller's binds, parents before children, and the directories for late ones. A target inside another mount
+// must exist there.
+func (p *plan) mounts(all []sandbox.Mount, late []string) error {
 	mounts := slices.Clone(all)
 	slices.SortFunc(mounts, func(a, b sandbox.Mount) int { return strings.Compare(a.Target, b.Target) })
 	made := map[string]bool{"/": true, "/etc": true, "/var": true}
@@ -140,6 +141,9 @@ func (p *plan) mounts(all []sandbox.Mount) error {
 			}
 		}
 		p.add(opBind, 0, m.Target, m.Source)
+	}
+	for _, target := range late {
+		p.parents(target, made)
 	}
 	return nil
 }

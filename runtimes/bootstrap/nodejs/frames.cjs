@@ -21,8 +21,8 @@ function fill(buf, from, to) {
   return from;
 }
 
-/** Waits for one event. */
-function receive() {
+/** Waits for one frame, and returns the buffer that it is in and its size. */
+function receiveFrame() {
   let buf = input;
   const have = fill(buf, 0, 4);
   const size = 4 + buf.readUInt32LE(0);
@@ -31,6 +31,19 @@ function receive() {
     input.copy(buf, 0, 0, have);
   }
   fill(buf, have, size);
+  return { buf, size };
+}
+
+/** Says that this process waits for its function, and returns the function's environment: NAME=VALUE, … */
+function park() {
+  send('P', undefined, '');
+  const { buf, size } = receiveFrame();
+  return buf.utf8Slice(HEADER, size).split('\0');
+}
+
+/** Waits for one event. */
+function receive() {
+  const { buf, size } = receiveFrame();
   const meta = HEADER + 4 + buf.readUInt32LE(HEADER);
   const [deadline, requestId, arn, traceId, clientContext, identity, tenantId] = buf.utf8Slice(HEADER + 4, meta).split('\0');
   return { deadline: +deadline, requestId, arn, traceId, clientContext, identity, tenantId, payload: buf.utf8Slice(meta, size) };
@@ -84,6 +97,7 @@ function stringify(value) {
 }
 
 module.exports = {
+  park,
   receive,
   sendNext: () => send('N', undefined, ''),
   /** Answers with the JSON of value, and asks for the next event. Throws, and sends nothing, if there is none. */

@@ -10,7 +10,8 @@ const errors = require('./errors.cjs');
 const logs = require('./logs.cjs');
 const frames = require('./frames.cjs');
 const loader = require('./loader.cjs');
-const { InvokeContext } = require('./context.cjs');
+const context = require('./context.cjs');
+const parking = require('./parking.cjs');
 
 let failing; // what an error that nobody caught calls: (error, exit status)
 let onEmptyLoop = nothing; // called when the event loop has run dry
@@ -40,7 +41,7 @@ class Runtime {
 
   next() {
     const event = frames.receive();
-    const invocation = new InvokeContext(event);
+    const invocation = new context.InvokeContext(event);
     logs.current(event.requestId, event.tenantId);
     onEmptyLoop = nothing;
     failing = (error) => frames.sendError(error, false);
@@ -144,7 +145,9 @@ class Runtime {
 }
 
 async function main() {
+  if (parking.wanted()) await parking.wait();
   logs.patchConsole();
+  context.readEnvironment();
   failing = (error) => frames.sendInitError(error);
   process.on('uncaughtException', die('Uncaught Exception', 129));
   process.on('unhandledRejection', (reason, promise) =>
