@@ -7,7 +7,7 @@ TEST_TIMEOUT ?= 15m
 FUZZ_TIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench fuzz deps clean
+.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -46,6 +46,13 @@ gofmt:
 bench: deps build ## measure a real server beside a bare one: JSON lines and a table
 	$(GO) build -trimpath -o bin/bench ./bench
 	bin/bench $(BENCH)
+
+# The steps of the warm path, each with its time and garbage; benchstat compares two such files.
+bench-micro: init ## time each step of a call: write bench/micro.new.txt, to compare with bench/micro.txt by benchstat
+	@{ $(GO) test -run '^$$' -bench '^BenchmarkVerify$$' -benchmem -count 6 -benchtime 0.3s ./auth; \
+	$(GO) test -run '^$$' -bench '^Benchmark(Frames|HTTP|HTTPGo)$$' -benchmem -count 6 -benchtime 0.3s ./runtimeapi; \
+	$(GO) test -run '^$$' -bench '^BenchmarkInvoke$$' -benchmem -count 6 -benchtime 0.3s ./worker ./apiserver; \
+	$(GO) test -run '^$$' -bench '^BenchmarkAcquireAndIdle$$' -benchmem -count 6 -benchtime 0.3s ./manager; } | tee bench/micro.new.txt
 
 fuzz: init ## each fuzz target for 30 seconds
 	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sed -E 's|^(.*)/[^/]*:[0-9]+:func (.*)|\1 \2|' | sort -u | \

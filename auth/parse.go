@@ -142,12 +142,19 @@ func parseQuery(r *http.Request) (signature, error) {
 
 // fill parses the parts that both forms share.
 func (sig *signature) fill(credential, mac, stamp string) error {
-	var term string
-	parts := strings.SplitN(credential, "/", 6)
-	if len(parts) != 5 || len(parts[0]) > maxKeyID || !plain(parts[0]) || !plain(parts[2]) || !plain(parts[3]) {
-		return incomplete("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.")
+	var parts [5]string
+	more := true
+	for i := range parts {
+		if !more {
+			return errCredential
+		}
+		parts[i], credential, more = strings.Cut(credential, "/")
 	}
-	sig.keyID, sig.date, sig.region, sig.service, term = parts[0], parts[1], parts[2], parts[3], parts[4]
+	if more || !plain(parts[0]) || !plain(parts[2]) || !plain(parts[3]) {
+		return errCredential
+	}
+	sig.keyID, sig.date, sig.region, sig.service = parts[0], parts[1], parts[2], parts[3]
+	term := parts[4]
 	if term != terminator {
 		return lambda.Errorf(lambda.InvalidSignature, "Credential should be scoped with a valid terminator: '%s'.", terminator)
 	}
@@ -169,6 +176,8 @@ func (sig *signature) fill(credential, mac, stamp string) error {
 	}
 	return nil
 }
+
+var errCredential = incomplete("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.")
 
 // plain reports whether s is one segment of a credential: [A-Za-z0-9_-]{1,128}.
 func plain(s string) bool {

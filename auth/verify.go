@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
@@ -104,12 +103,33 @@ func (v *Verifier) checkSignature(r *http.Request, sig *signature, key lambda.Ac
 	return nil
 }
 
-// sum is HMAC-SHA256.
-func sum(key, data []byte) (out [sha256.Size]byte) {
-	h := hmac.New(sha256.New, key)
-	h.Write(data)
-	h.Sum(out[:0])
-	return out
+// sum is HMAC-SHA256 (RFC 2104) of a key of at most one block, which crypto/hmac cannot make without garbage. The data is hashed in
+// place if it fits beside the key, which what is signed always does.
+func sum(key, data []byte) [sha256.Size]byte {
+	var block [sha256.BlockSize + usualText]byte
+	inner := append(padded(block[:0], key, 0x36), data...)
+	var outer [sha256.BlockSize + sha256.Size]byte
+	digest := sha256.Sum256(inner)
+	return sha256.Sum256(append(padded(outer[:0], key, 0x5c), digest[:]...))
+}
+
+// usualText is how long a string to sign usually is at most, in bytes.
+const usualText = 256
+
+// padded appends a block with key, each byte changed by pad; a longer key is hashed first.
+func padded(b, key []byte, pad byte) []byte {
+	if len(key) > sha256.BlockSize {
+		digest := sha256.Sum256(key)
+		key = digest[:]
+	}
+	for i := range sha256.BlockSize {
+		if i < len(key) {
+			b = append(b, key[i]^pad)
+		} else {
+			b = append(b, pad)
+		}
+	}
+	return b
 }
 
 // keyCache remembers derived signing keys: deriving costs four HMACs. The zero value is ready.

@@ -77,20 +77,34 @@ func (b *bench) withServer(part func(context.Context, *target) error) func(conte
 }
 
 func (b *bench) startTarget(ctx context.Context, dataDir string) (*target, error) {
-	server, err := serverproc.Start(ctx, serverproc.Config{Binary: b.binary, DataDir: dataDir, Args: []string{"--log-level", "warn"}, Log: b.log})
+	server, err := serverproc.Start(ctx, serverproc.Config{Binary: b.binary, DataDir: dataDir, Args: append([]string{"--log-level", "warn"}, b.serve...), Log: b.log})
 	if err != nil {
 		return nil, err
 	}
 	return &target{Client: client.New(server.Client), server: server, addr: strings.TrimPrefix(server.URL, "http://")}, nil
 }
 
+// hello is the hello function of a language; prefix begins the names of its runtimes.
+type hello struct{ language, prefix, handler string }
+
+var hellos = []hello{
+	{"python", "python", "app.handler"}, {"node", "nodejs", "app.handler"}, {"go", "provided.al2023", "bootstrap"},
+}
+
+// runtimeOf names the runtime of f that the server has, "" if none.
+func (t *target) runtimeOf(f hello) string {
+	i := slices.IndexFunc(t.Server().Runtimes, func(name string) bool { return strings.HasPrefix(name, f.prefix) })
+	if i < 0 {
+		return ""
+	}
+	return t.Server().Runtimes[i]
+}
+
 // deployAll deploys the three hello functions; a language whose runtime the server lacks is left out, and said.
 func (b *bench) deployAll(ctx context.Context, t *target) error {
-	for _, f := range []struct{ language, prefix, handler string }{
-		{"python", "python", "app.handler"}, {"node", "nodejs", "app.handler"}, {"go", "provided.al2023", "bootstrap"},
-	} {
-		i := slices.IndexFunc(t.Server().Runtimes, func(name string) bool { return strings.HasPrefix(name, f.prefix) })
-		if i < 0 {
+	for _, f := range hellos {
+		runtime := t.runtimeOf(f)
+		if runtime == "" {
 			fmt.Fprintf(b.log, "left out: the server has no %s runtime\n", f.prefix)
 			continue
 		}
@@ -99,7 +113,7 @@ func (b *bench) deployAll(ctx context.Context, t *target) error {
 			return err
 		}
 		_, err = t.Lambda.CreateFunction(ctx, &lambda.CreateFunctionInput{
-			FunctionName: aws.String(f.language), Runtime: types.Runtime(t.Server().Runtimes[i]), Handler: aws.String(f.handler),
+			FunctionName: aws.String(f.language), Runtime: types.Runtime(runtime), Handler: aws.String(f.handler),
 			Role: aws.String(role), MemorySize: aws.Int32(oneCore), Timeout: aws.Int32(60), Code: &types.FunctionCode{ZipFile: zipped},
 		})
 		if err != nil {
@@ -127,13 +141,21 @@ func helloZip(ctx context.Context, language string) ([]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "bootstrap")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", program, "./"+source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+runtime.GOARCH)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building the Go function: %w\n%s", err, out)
+	if _, err := buildGo(ctx, dir); err != nil {
+		return nil, err
 	}
 	return code.Zip(dir)
+}
+
+// buildGo builds the Go hello function into a directory, and returns the program's path.
+func buildGo(ctx context.Context, dir string) (program string, err error) {
+	program = filepath.Join(dir, "bootstrap")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", program, "./"+filepath.Join("bench", "testdata", "go"))
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+runtime.GOARCH)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the Go function: %w\n%s", err, out)
+	}
+	return program, nil
 }
 
 // setMemory changes the memory of a function, in MB.

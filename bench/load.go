@@ -31,6 +31,7 @@ const answerWithin = time.Minute
 type sample struct {
 	requests int64
 	elapsed  time.Duration
+	cpu      time.Duration           // of the process that served, without its children; 0 where it is not measured
 	times    *hdrhistogram.Histogram // nanoseconds
 }
 
@@ -39,11 +40,15 @@ func newSample() *sample { return &sample{times: hdrhistogram.New(fastest, slowe
 func (s *sample) merge(other *sample) {
 	s.requests += other.requests
 	s.elapsed += other.elapsed
+	s.cpu += other.cpu
 	s.times.Merge(other.times)
 }
 
 // throughput returns requests per second.
 func (s *sample) throughput() float64 { return float64(s.requests) / s.elapsed.Seconds() }
+
+// cpuEach returns the processor time for each request.
+func (s *sample) cpuEach() time.Duration { return s.cpu / time.Duration(max(s.requests, 1)) }
 
 func (s *sample) quantile(percent float64) time.Duration {
 	return time.Duration(s.times.ValueAtQuantile(percent))

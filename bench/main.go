@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,12 @@ type options struct {
 	rounds    int
 	colds     int
 	functions int
+	sustain   int
 	only      string
+	languages []string // those measured warm; empty is all
+	clients   []int    // numbers of clients in warm figures
+	serve     []string // more flags of the server
+	megabytes int      // MB of functions in warm figures; 0 is memoryFor
 }
 
 func main() {
@@ -58,12 +64,26 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 3, "slices of floor and of target for each figure")
 	flags.IntVar(&o.colds, "colds", 60, "cold starts of each language")
 	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
-	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, events, memory, sandbox, catalog (default: all)")
+	flags.IntVar(&o.sustain, "sustain", 200, "cold calls of each language, one after the other from four callers; for a soak ask for many")
+	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, sustained, events, memory, sandbox, catalog (default: all)")
+	languages := flags.String("languages", "", "comma-separated: measure warm calls of these only (python, node, go)")
+	clients := flags.String("clients", "1,16,64", "comma-separated numbers of clients that call warm functions at the same time")
+	serve := flags.String("serve", "", "more flags of berth serve, separated by spaces: \"--pprof 127.0.0.1:6060\"")
+	flags.IntVar(&o.megabytes, "memory", 0, "MB of functions in warm figures (default: as the machine has; more needs --serve \"--memory MB\")")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.functions < madeByAPI {
-		return o, fmt.Errorf("slices, rounds and colds must be positive, functions at least %d; no arguments are expected", madeByAPI)
+	o.serve = strings.Fields(*serve)
+	o.languages = strings.FieldsFunc(*languages, func(r rune) bool { return r == ',' })
+	for text := range strings.SplitSeq(*clients, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxClients {
+			return o, fmt.Errorf("--clients %q: expected numbers from 1 to %d", *clients, maxClients)
+		}
+		o.clients = append(o.clients, n)
+	}
+	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.sustain < 1 || o.functions < madeByAPI {
+		return o, fmt.Errorf("slices, rounds, colds and sustain must be positive, functions at least %d; no arguments are expected", madeByAPI)
 	}
 	return o, nil
 }
@@ -86,6 +106,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		{"warm", b.withServer(b.warm)},
 		{"cold", b.withServer(b.cold)},
 		{"events", b.withServer(b.events)},
+		{"sustained", b.withServer(b.sustained)},
 		{"memory", b.withServer(b.memory)},
 		{"sandbox", b.sandboxes},
 		{"catalog", b.catalog},

@@ -11,8 +11,12 @@ import (
 // idleEnvironments is how many environments of each language are made to measure one.
 const idleEnvironments = 16
 
-// settle is how long after the last call memory is measured: environments are idle (frozen) then.
-const settle = 2 * time.Second
+// targetMemory is what an idle environment may take, in MB.
+var targetMemory = map[string]float64{"python": 5, "node": 12}
+
+// settle is how long after the last call memory is measured: environments are idle (frozen) then, and the server keeps no more
+// sandboxes ready than it did before (it looks back ten seconds for how many it may need).
+const settle = 13 * time.Second
 
 // memory measures what an idle environment takes: the proportional set size of all processes below the server, before
 // and after some environments were made. Booted runtimes that the server keeps ready are in both figures.
@@ -49,7 +53,11 @@ func (b *bench) memory(ctx context.Context, t *target) error {
 		}
 		fmt.Fprintf(b.log, "%d processes below the server after %d environments of %s\n", processes, idleEnvironments, language)
 		each := float64(after-before) / idleEnvironments
-		if err := b.report.add(row{Metric: "memory." + language + ".idle", Value: each / 1e6, Unit: "MB", Floor: float64(floorPSS) / 1e6}); err != nil {
+		line := row{Metric: "memory." + language + ".idle", Value: each / 1e6, Unit: "MB", Floor: float64(floorPSS) / 1e6}
+		if want, ok := targetMemory[language]; ok {
+			line = bar(line, fmt.Sprintf("≤ %.0f MB", want), func(r row) bool { return r.Value <= want })
+		}
+		if err := b.report.add(line); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,7 @@ func bar(line row, text string, met func(row) bool) row {
 }
 
 func (r *report) table(out io.Writer) {
-	fmt.Fprintf(out, "\n%-34s %12s %-6s %12s %10s  %s\n", "metric", "value", "", "floor", "ratio", "bar")
+	fmt.Fprintf(out, "\n%-34s %12s %-6s %12s %10s  %s\n", "metric", "value", "", "floor", "ratio", "target")
 	for _, line := range r.rows {
 		floor, ratio, verdict := "", "", ""
 		if line.Floor != 0 {

@@ -42,7 +42,7 @@ func (b *bench) sandboxes(ctx context.Context) error {
 // The bars of making sandboxes on two cores.
 const (
 	barSandboxTime = 3000 // microseconds, alone
-	barSandboxRate = 300  // a second, two at a time, teardown included
+	barSandboxRate = 400  // a second, two at a time, teardown included
 )
 
 func sandboxBar(line row) row {

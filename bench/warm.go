@@ -3,24 +3,35 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"berth/internal/procfs"
 )
 
-// clientCounts are the numbers of clients that call at the same time.
-var clientCounts = []int{1, 16, 64}
+// maxClients bounds the numbers of clients that call at the same time.
+const maxClients = 1000
 
-// The first bar: warm calls at 16 clients reach this part of the floor's throughput.
+// Targets of warm calls, as multiples of the floor's figures.
 const (
-	barClients = 16
-	barWarm    = 0.08
+	targetThroughput = 0.30 // own runtimes, 16 and 64 clients
+	targetP50        = 3.0  // one client
+	targetP99        = 1.0  // 16 clients
+	targetCPU        = 3.0  // processor time of the server for each call
+	targetStub       = 0.9  // Go, of what it reaches against an empty stub
 )
 
 // warm measures throughput and times of calls that find an idle environment.
 func (b *bench) warm(ctx context.Context, t *target) error {
 	for _, language := range t.languages {
-		for _, clients := range clientCounts {
-			if err := setMemory(ctx, t, language, memoryFor(clients)); err != nil {
+		if len(b.languages) > 0 && !slices.Contains(b.languages, language) {
+			continue
+		}
+		for _, clients := range b.clients {
+			size := memoryFor(clients)
+			if b.megabytes > 0 {
+				size = int32(b.megabytes)
+			}
+			if err := setMemory(ctx, t, language, size); err != nil {
 				return err
 			}
 			floor, target, err := b.alternate(ctx, t, language, clients)
@@ -29,6 +40,11 @@ func (b *bench) warm(ctx context.Context, t *target) error {
 			}
 			if err := b.reportWarm(language, clients, floor, target); err != nil {
 				return err
+			}
+			if language == "go" && clients == stubClients {
+				if err := b.besideStub(ctx, target); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -55,12 +71,22 @@ func (b *bench) alternate(ctx context.Context, t *target, function string, clien
 		}
 		for _, side := range []struct {
 			addr string
+			pid  int
 			into *sample
-		}{{b.floor.addr, floor}, {t.addr, target}} {
+		}{{b.floor.addr, b.floor.cmd.Process.Pid, floor}, {t.addr, t.server.PID(), target}} {
+			before, err := procfs.CPUTime(side.pid)
+			if err != nil {
+				return nil, nil, err
+			}
 			measured, err := load(ctx, side.addr, request, clients, b.slice)
 			if err != nil {
 				return nil, nil, err
 			}
+			after, err := procfs.CPUTime(side.pid)
+			if err != nil {
+				return nil, nil, err
+			}
+			measured.cpu = after - before
 			if round > 0 {
 				side.into.merge(measured)
 			}
@@ -71,19 +97,36 @@ func (b *bench) alternate(ctx context.Context, t *target, function string, clien
 
 func (b *bench) reportWarm(language string, clients int, floor, target *sample) error {
 	name := fmt.Sprintf("warm.%s.%d.", language, clients)
-	throughput := row{Metric: name + "throughput", Value: target.throughput(), Unit: "1/s", Floor: floor.throughput()}
-	if clients == barClients {
-		throughput = bar(throughput, fmt.Sprintf("≥ %.2f × floor", barWarm), func(r row) bool { return r.Ratio >= barWarm })
+	rows := []row{
+		{Metric: name + "throughput", Value: target.throughput(), Unit: "1/s", Floor: floor.throughput()},
+		{Metric: name + "p50", Value: microseconds(target.quantile(50)), Unit: "µs", Floor: microseconds(floor.quantile(50))},
+		{Metric: name + "p99", Value: microseconds(target.quantile(99)), Unit: "µs", Floor: microseconds(floor.quantile(99))},
+		{Metric: name + "cpu", Value: microseconds(target.cpuEach()), Unit: "µs", Floor: microseconds(floor.cpuEach())},
 	}
-	if err := b.report.add(throughput); err != nil {
-		return err
-	}
-	for _, percent := range []float64{50, 99} {
-		line := row{Metric: fmt.Sprintf("%sp%.0f", name, percent), Value: microseconds(target.quantile(percent)), Unit: "µs",
-			Floor: microseconds(floor.quantile(percent))}
-		if err := b.report.add(line); err != nil {
+	for i, line := range rows {
+		if err := b.report.add(warmTarget(line, i, language, clients)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// warmTarget gives the i-th row of a warm measurement its target, if it has one.
+func warmTarget(line row, i int, language string, clients int) row {
+	switch {
+	case i == 0 && language != "go" && clients >= 16:
+		return bar(line, fmt.Sprintf("≥ %.2f × floor", targetThroughput), func(r row) bool { return r.Ratio >= targetThroughput })
+	case i == 1 && clients == 1:
+		return atMost(line, targetP50)
+	case i == 2 && clients == 16:
+		return atMost(line, targetP99)
+	case i == 3 && clients == 16:
+		return atMost(line, targetCPU)
+	}
+	return line
+}
+
+// atMost gives a row a multiple of the floor that it must not exceed.
+func atMost(line row, multiple float64) row {
+	return bar(line, fmt.Sprintf("≤ %.3g × floor", multiple), func(r row) bool { return r.Ratio <= multiple })
 }

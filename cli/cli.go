@@ -59,6 +59,7 @@ type ServeOptions struct {
 	TokenFile              string
 	ID                     string
 	PoolQuota              int
+	Pprof                  string // loopback address on which Go's profiles are served; "" is nowhere
 	TLSCert, TLSKey, TLSCA string
 	AWSEndpoints           map[string]string // service → URL
 }

@@ -86,6 +86,10 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 			if options.PoolQuota < 1 {
 				return usagef("--pool-quota %d is not a number above 0", options.PoolQuota)
 			}
+			if options.Pprof != "" && !loopback(options.Pprof) {
+				return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",
+					options.Pprof)
+			}
 			options.Log, options.MemoryBytes = log, memory<<20
 			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
 			if options.DataDir, err = a.dataDir(); err != nil {
@@ -115,6 +119,7 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
 	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
+	flags.StringVar(&options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
 	return cmd

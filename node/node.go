@@ -223,7 +223,7 @@ func newWorker(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, p w
 	}
 	return worker.New(worker.Config{
 		ID: p.id, Driver: driver, Runtimes: p.runtimes, Code: cache, Logs: p.logs, MemoryBytes: memory, Log: cfg.Log,
-		Owners: p.owners, Credentials: placeholderCredentials,
+		Owners: p.owners, Credentials: placeholderCredentials, ParkFor: runtimeNames(p.runtimes),
 	})
 }
 

@@ -1,108 +1,113 @@
 package runtimeapi
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"net/http"
 
 	"berth/lambda"
 )
 
 const (
-	errorTypeHeader = "Lambda-Runtime-Function-Error-Type" // also a trailer of streamed responses
-	errorBodyHeader = "Lambda-Runtime-Function-Error-Body" // trailer, base64
-	modeHeader      = "Lambda-Runtime-Function-Response-Mode"
-	withCause       = "application/vnd.aws.lambda.error.cause+json"
+	withCause = "application/vnd.aws.lambda.error.cause+json"
+	streaming = "streaming" // the only Lambda-Runtime-Function-Response-Mode that there is
 )
 
-// serveAnswer takes the runtime's answer to the event with this id. The answer counts as soon as it is here in full.
-func (a *API) serveAnswer(w http.ResponseWriter, r *http.Request, id string, isError bool) {
-	gen, scratch, refuse := a.beginAnswer(id, isError)
+// takeAnswer takes the runtime's answer to the event with this id. The answer counts as soon as it is here in full; of a
+// streamed one each part counts as it comes.
+func (a *API) takeAnswer(h *head, b *body, id []byte, isError bool) reply {
+	p := post{isError: isError, errorType: cleanErrorType(string(h.errorType)), withCause: string(h.contentType) == withCause}
+	if !isError {
+		p.mode = string(h.mode)
+		p.contentType = clean(string(h.contentType[:min(len(h.contentType), maxContentType)]), visible)
+	}
+	gen, scratch, sink, refuse := a.beginAnswer(id, &p)
 	if refuse != nil {
-		refuse(w)
-		return
+		return *refuse
 	}
-	body, readErr := readAll(r.Body, scratch)
-	resp, refuse := answer(r, body, readErr, isError)
+	if sink != nil {
+		return a.streamAnswer(gen, sink, &p, b)
+	}
+	payload, scratch, readErr := b.all(scratch, lambda.MaxPayload)
+	resp, answer := p.response(payload, readErr, b)
 
-	a.mu.Lock()
-	switch {
-	case a.gen != gen: // the process was reset meanwhile: its last words are late
-		refuse = refuseID
-	case readErr != nil && readErr != errTooLarge: // its process is about to be found dead, or may try again
-		a.enter(running)
-		refuse = refuseTruncated
-	default:
-		if cap(body) <= keepScratch {
-			a.scratch = body[:0]
-		}
-		a.enter(answered)
-		a.finish(result{resp: resp})
-	}
-	a.mu.Unlock()
-
-	if readErr == errTooLarge {
-		drain(r.Body)
-	}
-	if refuse == nil {
-		refuse = accept
-	}
-	refuse(w)
-}
-
-// beginAnswer takes note that an answer to the event with this id is being received, and lends the buffer for it; or it
-// says how to refuse it. Only one answer is received at a time, which bounds the memory that a function can make the host
-// hold.
-func (a *API) beginAnswer(id string, isError bool) (gen uint64, scratch []byte, refuse func(http.ResponseWriter)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.event == nil || id != a.event.RequestID || a.closed {
-		return 0, nil, refuseID
+	switch {
+	case a.gen != gen: // the process was reset meanwhile: its last words are late
+		return refuseID()
+	case readErr != nil && readErr != errTooLarge: // its process is about to be found dead, or may try again
+		a.enter(running)
+		return refuseTruncated()
 	}
-	if from := a.phase; from != running {
+	a.scratch = scratch
+	a.enter(answered)
+	resp.Streamed = a.streamed
+	a.finish(result{resp: resp})
+	return answer
+}
+
+// post is what the head of an answer says of it.
+type post struct {
+	isError     bool
+	errorType   string
+	withCause   bool
+	mode        string
+	contentType string // of a response
+}
+
+// beginAnswer takes note that an answer to the event with this id is being received, and lends the buffer for it, or the stream if
+// it is to be streamed; or it says how to refuse it. Only one answer is received at a time, which bounds the memory that a
+// function can make the host hold.
+func (a *API) beginAnswer(id []byte, p *post) (gen uint64, scratch []byte, to *stream, refuse *reply) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.event == nil || string(id) != a.event.RequestID || a.closed {
+		r := refuseID()
+		return 0, nil, nil, &r
+	}
+	// After a stream that broke off only an error can follow.
+	if from := a.phase; from != running || a.streamed && !p.isError {
 		to := "InvocationResponse"
-		if isError {
+		if p.isError {
 			to = "InvocationErrorResponse"
 		}
-		return 0, nil, func(w http.ResponseWriter) { refuseTransition(w, from, to) }
+		r := refuseTransition(from, to)
+		return 0, nil, nil, &r
 	}
 	scratch, a.scratch = a.scratch, nil
 	a.enter(answering)
-	return a.gen, scratch, nil
+	if p.mode == streaming && a.stream != nil {
+		a.streamed = true
+		return a.gen, nil, a.stream, nil
+	}
+	return a.gen, scratch, nil, nil
 }
 
-// answer makes a Response of a posted body, and says how to answer the post if not with 202.
-func answer(r *http.Request, body []byte, readErr error, isError bool) (Response, func(http.ResponseWriter)) {
-	errorType := cleanErrorType(r.Header.Get(errorTypeHeader))
+// response makes a Response of a posted body, and says how to answer the post.
+func (p *post) response(payload []byte, readErr error, b *body) (Response, reply) {
 	switch {
 	case readErr == errTooLarge:
-		return Response{IsError: isError, ErrorType: errorType, TooLarge: true}, refuseTooLarge
-	case isError:
-		if r.Header.Get("Content-Type") == withCause {
-			return Response{IsError: true, ErrorType: errorType, Payload: withoutCause(body)}, nil
+		return Response{IsError: p.isError, ErrorType: p.errorType, TooLarge: true}, refuseTooLarge()
+	case p.isError:
+		if p.withCause {
+			payload = withoutCause(payload)
 		}
-		return Response{IsError: true, ErrorType: errorType, Payload: own(body)}, nil
+		return Response{IsError: true, ErrorType: p.errorType, Payload: payload}, accept
+	case p.mode != "" && p.mode != streaming:
+		return Response{IsError: true, ErrorType: "Runtime.InvalidResponseModeHeader"}, refuseMode()
+	case len(b.trailerType) > 0: // the stream broke off: what came before is not an answer
+		return b.broken(), accept
 	}
-	if mode := r.Header.Get(modeHeader); mode != "" && mode != "streaming" {
-		return Response{IsError: true, ErrorType: "Runtime.InvalidResponseModeHeader"}, refuseMode
-	}
-	if t := r.Trailer.Get(errorTypeHeader); t != "" { // the stream broke off: what came before is not an answer
-		payload, err := base64.StdEncoding.DecodeString(r.Trailer.Get(errorBodyHeader))
-		if err != nil || len(payload) > lambda.MaxPayload {
-			payload = nil
-		}
-		return Response{IsError: true, ErrorType: cleanErrorType(t), Payload: payload}, nil
-	}
-	return Response{Payload: own(body)}, nil
+	return Response{Payload: payload}, accept
 }
 
-// own makes a received body the caller's: a copy of what stands in a buffer that is kept, else the buffer itself.
-func own(body []byte) []byte {
-	if cap(body) > keepScratch {
-		return body
+// broken is the error that the trailer of a streamed response tells of.
+func (b *body) broken() Response {
+	payload, err := base64.StdEncoding.DecodeString(string(b.trailerBody))
+	if err != nil || len(payload) > lambda.MaxPayload {
+		payload = nil
 	}
-	return bytes.Clone(body)
+	return Response{IsError: true, ErrorType: cleanErrorType(string(b.trailerType)), Payload: payload}
 }
 
 // withoutCause strips the X-Ray cause from an error body that carries it inline.

@@ -3,8 +3,6 @@ package runtimeapi
 import (
 	"errors"
 	"io"
-
-	"berth/lambda"
 )
 
 const (
@@ -39,17 +37,17 @@ func readExact(r io.Reader, n int) ([]byte, error) {
 	}
 }
 
-// readAll reads to the end, at most lambda.MaxPayload bytes, into scratch (grown as needed), and returns it.
-func readAll(r io.Reader, scratch []byte) ([]byte, error) {
+// readAll reads to the end, at most limit bytes, into scratch (grown as needed), and returns it.
+func readAll(r io.Reader, scratch []byte, limit int) ([]byte, error) {
 	buf := scratch[:0]
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, make([]byte, max(4096, cap(buf)))...)[:len(buf)]
 		}
-		n, err := r.Read(buf[len(buf):min(cap(buf), lambda.MaxPayload+1)])
+		n, err := r.Read(buf[len(buf):min(cap(buf), limit+1)])
 		buf = buf[:len(buf)+n]
 		switch {
-		case len(buf) > lambda.MaxPayload:
+		case len(buf) > limit:
 			return buf, errTooLarge
 		case err == io.EOF:
 			return buf, nil
@@ -59,15 +57,12 @@ func readAll(r io.Reader, scratch []byte) ([]byte, error) {
 	}
 }
 
-// drain throws away what is left of a body, within drainLimit.
-func drain(r io.Reader) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(r, drainLimit))
-}
-
 // cleanErrorType makes an error type fit to stand in logs and headers: printable ASCII, at most maxErrorType bytes.
 func cleanErrorType(s string) string {
-	return clean(s[:min(len(s), maxErrorType)], func(c byte) bool { return c > ' ' && c < 0x7f })
+	return clean(s[:min(len(s), maxErrorType)], visible)
 }
+
+func visible(c byte) bool { return c > ' ' && c < 0x7f }
 
 // headerValue makes a value fit for one HTTP header. What it stands in for cannot be part of valid JSON text.
 func headerValue(s string) string {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,12 @@ import (
 //	'R' response     payload; at the same time asks for the next event
 //	'E' error        u8 length of type · type · payload; at the same time asks for the next event
 //	'r', 'e'         as 'R' and 'E', but without asking for the next event
+//	'B' begin        content type, at most 256 bytes; "" if none: a response follows in parts
+//	'C' chunk        some bytes of it
+//	'F', 'f' finish  empty: that was all of it; asking for the next event at the same time, or not
 //	'I' init error   body as 'E', with an empty request id in its payload; only before the first 'N'
+//
+// After 'B' come any number of 'C', and then 'F', 'f', or, when the function fails in the middle of its response, 'E' or 'e'.
 //
 // So an invocation costs one write and one wake-up each way. An answer always belongs to the one event under way, hence
 // carries no id. Anything else is a violation: the connection is useless then, and so is the process behind it.
@@ -43,7 +49,10 @@ const (
 	frameResponse  = 'R'
 	frameError     = 'E'
 	frameInitError = 'I'
-	quietly        = 0x20 // set in 'r' and 'e': does not ask for the next event
+	frameBegin     = 'B'
+	frameChunk     = 'C'
+	frameFinish    = 'F'
+	quietly        = 0x20 // set in 'r', 'e' and 'f': does not ask for the next event
 )
 
 const (
@@ -58,8 +67,12 @@ var ErrProtocol = errors.New("the runtime broke the frames protocol")
 // frameConn is one connected runtime.
 type frameConn struct {
 	c           net.Conn
-	out         []byte // reused by send; there is one Invoke at a time
 	interrupted atomic.Bool
+
+	// Of a streamed response under way, for ServeConn's goroutine only.
+	to        *stream // nil: it is collected
+	collected []byte
+	size      int
 }
 
 // interrupt ends what is read and written now and later.
@@ -144,6 +157,12 @@ func (a *API) serveFrame(f *frameConn, r *bufio.Reader) error {
 		return a.frameError(f, r, n, kind&quietly == 0)
 	case frameInitError:
 		return a.frameInitError(f, r, n)
+	case frameBegin:
+		return a.frameBegin(f, r, n)
+	case frameChunk:
+		return a.frameChunk(f, r, n)
+	case frameFinish, frameFinish | quietly:
+		return a.frameFinish(f, n, kind&quietly == 0)
 	}
 	return fmt.Errorf("%w: unknown kind %#x", ErrProtocol, kind)
 }
@@ -164,13 +183,13 @@ func (a *API) frameNext(f *frameConn) error {
 
 func (a *API) frameResponse(f *frameConn, r *bufio.Reader, n int64, next bool) error {
 	if n > lambda.MaxPayload {
-		return a.frameTooLarge(f, r, n, next, Response{TooLarge: true})
+		return a.frameTooLarge(f, r, n, next, Response{TooLarge: true}, running)
 	}
 	payload, err := readExact(r, int(n))
 	if err != nil {
 		return err
 	}
-	return a.frameAnswer(f, Response{Payload: payload}, next)
+	return a.frameAnswer(f, Response{Payload: payload}, next, running)
 }
 
 func (a *API) frameError(f *frameConn, r *bufio.Reader, n int64, next bool) error {
@@ -179,18 +198,18 @@ func (a *API) frameError(f *frameConn, r *bufio.Reader, n int64, next bool) erro
 		return err
 	}
 	if n > lambda.MaxPayload {
-		return a.frameTooLarge(f, r, n, next, Response{IsError: true, ErrorType: errorType, TooLarge: true})
+		return a.frameTooLarge(f, r, n, next, Response{IsError: true, ErrorType: errorType, TooLarge: true}, running, answering)
 	}
 	payload, err := readExact(r, int(n))
 	if err != nil {
 		return err
 	}
-	return a.frameAnswer(f, Response{IsError: true, ErrorType: errorType, Payload: payload}, next)
+	return a.frameAnswer(f, Response{IsError: true, ErrorType: errorType, Payload: payload}, next, running, answering)
 }
 
 // frameTooLarge answers at once, and then lets the runtime get rid of its n bytes.
-func (a *API) frameTooLarge(f *frameConn, r *bufio.Reader, n int64, next bool, resp Response) error {
-	if err := a.frameAnswer(f, resp, false); err != nil {
+func (a *API) frameTooLarge(f *frameConn, r *bufio.Reader, n int64, next bool, resp Response, in ...phase) error {
+	if err := a.frameAnswer(f, resp, false, in...); err != nil {
 		return err
 	}
 	if _, err := io.CopyN(io.Discard, r, n); err != nil {
@@ -202,16 +221,18 @@ func (a *API) frameTooLarge(f *frameConn, r *bufio.Reader, n int64, next bool, r
 	return nil
 }
 
-// frameAnswer hands resp to the waiting Invoke.
-func (a *API) frameAnswer(f *frameConn, resp Response, next bool) error {
+// frameAnswer hands resp to the waiting Invoke. The runtime must be in one of the given phases.
+func (a *API) frameAnswer(f *frameConn, resp Response, next bool, in ...phase) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.conn != f {
 		return ErrReset
 	}
-	if a.phase != running {
+	if !slices.Contains(in, a.phase) {
 		return fmt.Errorf("%w: an answer in state %s", ErrProtocol, a.phase)
 	}
+	resp.Streamed = a.streamed
+	f.to, f.collected = nil, nil
 	if next {
 		a.event = nil
 		a.enter(ready)
@@ -262,27 +283,15 @@ func readErrorType(r *bufio.Reader, n int64) (string, int64, error) {
 	return cleanErrorType(string(b)), n - 1 - int64(size), nil
 }
 
-// send writes one event. A runtime that does not read is waited for until ctx's or, without one, the event's deadline.
-func (f *frameConn) send(ctx context.Context, ev *Event) error {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = ev.Deadline
-	}
+// send writes one event. A runtime that does not read is waited for until the deadline.
+func (f *frameConn) send(deadline time.Time, ev *Event, with *eventWriter) error {
 	if err := f.c.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
 	if f.interrupted.Load() { // the line above may have undone the interruption
 		f.interrupt()
 	}
-	f.out = appendInvoke(f.out[:0], ev)
-	if len(ev.Payload) <= inlineSize {
-		f.out = append(f.out, ev.Payload...)
-		_, err := f.c.Write(f.out)
-		return err
-	}
-	parts := net.Buffers{f.out, ev.Payload}
-	_, err := parts.WriteTo(f.c)
-	return err
+	return with.frame(f.c, ev)
 }
 
 // appendInvoke appends an invoke frame without its payload.

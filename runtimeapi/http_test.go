@@ -9,8 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -336,29 +336,41 @@ func FuzzRuntimeAPIRequest(f *testing.F) {
 	f.Add([]byte("GET " + base + "invocation/next HTTP/1.1\r\nHost: x\r\n\r\nPOST " + base + "invocation/fuzz/response HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"))
 	f.Add([]byte("POST " + base + "init/error HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"))
 	f.Add([]byte("POST " + base + "invocation/fuzz/error HTTP/1.0\r\nContent-Type: application/vnd.aws.lambda.error.cause+json\r\nContent-Length: 2\r\n\r\n{}"))
+	f.Add([]byte("POST " + base + "invocation/fuzz/response HTTP/1.1\r\nHost: x\r\nLambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n\r\n" +
+		"2;x\r\n{}\r\n0\r\nLambda-Runtime-Function-Error-Type: t\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		api := New(Config{})
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		done := invoke(ctx, api, &Event{RequestID: "fuzz", Payload: []byte("{}")})
-		r := bufio.NewReader(strings.NewReader(string(data)))
-		for range 8 { // a connection's requests, one after another
-			req, err := http.ReadRequest(r)
-			if err != nil {
-				break
+		server := api.NewServer()
+		ours, theirs := net.Pipe()
+		done := invoke(t.Context(), api, &Event{RequestID: "fuzz", Payload: []byte("{}")})
+		var work sync.WaitGroup
+		work.Go(func() { // the client: sends it all and takes what comes
+			work.Go(func() {
+				_, _ = theirs.Write(data)
+				_ = theirs.Close()
+			})
+			r := bufio.NewReader(theirs)
+			for {
+				resp, err := http.ReadResponse(r, nil)
+				if err != nil {
+					return
+				}
+				if resp.StatusCode < 200 && resp.StatusCode != 100 || resp.StatusCode > 505 {
+					t.Errorf("status %d", resp.StatusCode)
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+					return
+				}
 			}
-			// A request for the next event may wait; its client goes away.
-			reqCtx, leave := context.WithTimeout(ctx, time.Millisecond)
-			w := httptest.NewRecorder()
-			api.ServeHTTP(w, req.WithContext(reqCtx))
-			leave()
-			if w.Code < 200 || w.Code > 499 {
-				t.Errorf("status %d", w.Code)
-			}
-		}
+		})
+		server.admit(ours).serve()
 		api.Close()
+		work.Wait()
 		if got := <-done; len(got.resp.Payload) > lambda.MaxPayload || len(got.resp.ErrorType) > maxErrorType {
 			t.Errorf("bounds: %d, %d", len(got.resp.Payload), len(got.resp.ErrorType))
+		}
+		if len(server.conns) != 0 {
+			t.Error("a connection is left")
 		}
 	})
 }

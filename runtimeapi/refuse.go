@@ -10,33 +10,33 @@ import (
 
 // The bodies of this file are those of AWS's open-source emulator, trailing newline included: runtime clients print them.
 
-func accept(w http.ResponseWriter) {
-	write(w, http.StatusAccepted, []byte("{\"status\":\"OK\"}\n"))
+const acceptedBody = "{\"status\":\"OK\"}\n"
+
+var accept = reply{status: http.StatusAccepted, contentType: jsonText, body: []byte(acceptedBody)}
+
+func refuseID() reply {
+	return refusal(http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
 }
 
-func refuseID(w http.ResponseWriter) {
-	refuse(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
-}
-
-func refuseTransition(w http.ResponseWriter, from phase, to string) {
-	refuse(w, http.StatusForbidden, "InvalidStateTransition", fmt.Sprintf(
+func refuseTransition(from phase, to string) reply {
+	return refusal(http.StatusForbidden, "InvalidStateTransition", fmt.Sprintf(
 		"State transition from %s to %s failed for runtime. Error: State transition is not allowed", from, to))
 }
 
-func refuseTooLarge(w http.ResponseWriter) {
-	refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
+func refuseTooLarge() reply {
+	return refusal(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
 		fmt.Sprintf("Exceeded maximum allowed payload size (%d bytes).", lambda.MaxPayload))
 }
 
-func refuseTruncated(w http.ResponseWriter) {
-	refuse(w, http.StatusBadRequest, "TruncatedHTTPRequest", "HTTP request detected as truncated")
+func refuseTruncated() reply {
+	return refusal(http.StatusBadRequest, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 }
 
-func refuseMode(w http.ResponseWriter) {
-	refuse(w, http.StatusBadRequest, "InvalidFunctionResponseMode", "Invalid function response mode")
+func refuseMode() reply {
+	return refusal(http.StatusBadRequest, "InvalidFunctionResponseMode", "Invalid function response mode")
 }
 
-func refuse(w http.ResponseWriter, status int, errorType, message string) {
+func refusal(status int, errorType, message string) reply {
 	body, err := json.Marshal(struct {
 		Message string `json:"errorMessage"`
 		Type    string `json:"errorType"`
@@ -44,11 +44,5 @@ func refuse(w http.ResponseWriter, status int, errorType, message string) {
 	if err != nil { // two strings always marshal
 		body = []byte("{}")
 	}
-	write(w, status, append(body, '\n'))
-}
-
-func write(w http.ResponseWriter, status int, body []byte) {
-	w.Header()["Content-Type"] = []string{"application/json"}
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // a runtime that is gone is noticed by who watches its process
+	return reply{status: status, contentType: jsonText, body: append(body, '\n')}
 }

@@ -9,6 +9,8 @@ package runtimeapi
 import (
 	"errors"
 	"time"
+
+	"berth/lambda"
 )
 
 // ErrReset is what a waiting call gets when the runtime process was reset or the API closed under it.
@@ -24,6 +26,7 @@ type Event struct {
 	CognitoIdentity string // JSON, "" if none
 	Tenant          string
 	Payload         []byte
+	Stream          lambda.ResponseStream // takes a response that the runtime streams, as it comes; nil: such a response is collected
 }
 
 // Response is the runtime's answer to one Event.
@@ -31,7 +34,10 @@ type Response struct {
 	Payload   []byte
 	IsError   bool   // posted to …/error
 	ErrorType string // Lambda-Runtime-Function-Error-Type, "" if none; at most 256 bytes, printable ASCII only
-	TooLarge  bool   // the runtime tried to answer with more than lambda.MaxPayload bytes; Payload is empty
+	TooLarge  bool   // the runtime tried to answer with more than lambda.MaxPayload bytes (MaxStream, if streamed); Payload is empty
+	Streamed  bool   // the response, or what there was of it, went to Event.Stream
+	// StreamedBytes is how long it was.
+	StreamedBytes int64
 }
 
 // InitError is what a runtime reported to /runtime/init/error before it ever asked for an event.

@@ -11,7 +11,7 @@ const (
 	failed                 // it reported an init error
 	ready                  // waits for an event
 	running                // has an event, has not answered
-	answering              // its answer is being received (HTTP only: a frame arrives whole)
+	answering              // its answer is being received (a frame arrives whole, but not a stream of them)
 	answered               // has answered, has not asked for the next event
 )
 
@@ -24,12 +24,6 @@ func (p phase) String() string {
 type result struct {
 	resp Response
 	err  error
-}
-
-// poll is one HTTP request for the next event that waits. It gets one value: the event, or nil when it must give up.
-type poll struct {
-	events chan *Event // capacity 1, so that giving never blocks
-	before phase       // where the runtime stood before it asked
 }
 
 // change is what those who await another phase are told. It carries the phase, because that may be over before they run:
@@ -49,6 +43,13 @@ func (a *API) WaitReady(ctx context.Context) error {
 // WaitNext returns nil when the runtime has asked for its next event, so that it may be frozen. Errors as WaitReady's.
 func (a *API) WaitNext(ctx context.Context) error {
 	return a.await(ctx, func(p phase) bool { return p == ready })
+}
+
+// Asks reports whether the runtime waits for an event now.
+func (a *API) Asks() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.phase == ready
 }
 
 // await waits until the phase suits. It allocates only when it has to wait.
@@ -101,21 +102,28 @@ func (a *API) enter(p phase) {
 // Invoke gives ev to the runtime, when it asks for it, and waits for the answer. One Invoke at a time. Neither ev nor its
 // payload may be changed afterwards, also after an error. The response's payload belongs to the caller.
 //
-// Errors: *InitError, ErrReset, or ctx's error. After an error of ctx the runtime may still be busy with the event: the
-// caller must end its process and call Reset.
+// Errors: *InitError, ErrReset, or ctx's error; Response.Streamed is valid then, too. After an error of ctx the runtime may still be
+// busy with the event: the caller must end its process and call Reset.
 func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
+	var s *stream
+	if ev.Stream != nil {
+		s = newStream(ev.Stream)
+		defer close(s.done)
+	}
+	var p poll
 	var conn *frameConn
 	for begun := false; !begun; {
 		if err := a.WaitNext(ctx); err != nil {
 			return Response{}, err
 		}
-		conn, begun = a.begin(ev)
+		p, conn, begun = a.begin(ev, s)
 	}
-	if conn != nil {
-		if err := conn.send(ctx, ev); err != nil {
-			// Whoever watches the process resets the API, or ctx ends: both are told apart below.
-			a.log.Debug("the runtime did not take its event", "requestId", ev.RequestID, "err", err)
-		}
+	if err := a.send(ctx, ev, p, conn); err != nil {
+		// Whoever watches the process resets the API, or ctx ends: both are told apart below.
+		a.log.Debug("the runtime did not take its event", "requestId", ev.RequestID, "err", err)
+	}
+	if s != nil {
+		return a.wait(ctx, s)
 	}
 	select {
 	case r := <-a.results:
@@ -125,22 +133,29 @@ func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
 	}
 }
 
-// begin makes ev the current event. It hands it to a waiting HTTP request, or returns the connection to send it on. It
-// returns false when the runtime is not waiting any more.
-func (a *API) begin(ev *Event) (*frameConn, bool) {
+// begin makes ev the current event. It returns the connection to send it on. It returns false when the runtime is not waiting
+// any more.
+func (a *API) begin(ev *Event, s *stream) (p poll, conn *frameConn, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.phase != ready || a.closed {
-		return nil, false
+		return poll{}, nil, false
 	}
-	a.event, a.waiting = ev, true
+	a.event, a.waiting, a.stream, a.streamed = ev, true, s, false
 	a.enter(running)
-	if a.poll != nil {
-		a.poll.events <- ev
-		a.poll = nil
-		return nil, true
+	return a.takePoll(), a.conn, true
+}
+
+// send writes ev to whoever waits for it. A runtime that does not read is waited for until ctx's or, without one, the event's deadline.
+func (a *API) send(ctx context.Context, ev *Event, p poll, conn *frameConn) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = ev.Deadline
 	}
-	return a.conn, true
+	if p.conn == nil {
+		return conn.send(deadline, ev, &a.events)
+	}
+	return p.event(deadline, ev, &a.events)
 }
 
 // abandon ends a wait for an answer with err, unless the answer came at that very moment.
@@ -152,8 +167,9 @@ func (a *API) abandon(err error) (Response, error) {
 		return r.resp, r.err
 	}
 	a.waiting = false
+	resp := Response{Streamed: a.streamed}
 	a.mu.Unlock()
-	return Response{}, err
+	return resp, err
 }
 
 // finish wakes the waiting Invoke, if there is one. The caller holds mu.
@@ -168,29 +184,30 @@ func (a *API) finish(r result) {
 // beginning. Waiting calls get ErrReset. What the old process still has under way is refused.
 func (a *API) Reset() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.reset()
+	waiting := a.reset()
+	a.mu.Unlock()
+	waiting.dismiss()
 }
 
 // Close ends all waits for good.
 func (a *API) Close() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.closed = true
-	a.reset()
+	waiting := a.reset()
+	a.mu.Unlock()
+	waiting.dismiss()
 }
 
-func (a *API) reset() {
+// reset returns the request that was waiting for an event, to be dismissed. The caller holds mu.
+func (a *API) reset() poll {
 	a.gen++
-	a.finish(result{err: ErrReset})
-	if a.poll != nil {
-		a.poll.events <- nil
-		a.poll = nil
-	}
+	a.finish(result{resp: Response{Streamed: a.streamed}, err: ErrReset})
+	waiting := a.takePoll()
 	if a.conn != nil {
 		a.conn.interrupt()
 		a.conn = nil
 	}
-	a.event, a.initErr, a.scratch = nil, nil, nil
+	a.event, a.initErr, a.scratch, a.stream, a.streamed = nil, nil, nil, nil, false
 	a.enter(starting)
+	return waiting
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,6 +78,12 @@ type source map[string]string
 // start runs the function with rt until the test ends.
 func start(t testing.TB, rt *Runtime, src source, handler string, env ...string) *process {
 	t.Helper()
+	return startAs(t, rt, src, handler, false, env...)
+}
+
+// startAs starts the process with the function's environment, or parks it first and then hands that over.
+func startAs(t testing.TB, rt *Runtime, src source, handler string, parks bool, env ...string) *process {
+	t.Helper()
 	root := t.TempDir()
 	for name, text := range src {
 		path := filepath.Join(root, name)
@@ -106,10 +113,25 @@ func start(t testing.TB, rt *Runtime, src source, handler string, env ...string)
 	}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Dir = root
+	vars := map[string]string{}
 	for _, e := range slices.Concat(rt.Env, standardEnv, []string{"_HANDLER=" + handler}, env) {
+		name, value, _ := strings.Cut(replace.Replace(e), "=")
+		vars[name] = value
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		all = append(all, name+"="+vars[name])
+	}
+	p.cmd.Env = all
+	if !parks {
+		p.run(nil)
+		return p
+	}
+	p.cmd.Dir, p.cmd.Env = "/", []string{ParkVariable + "=" + rt.Ahead, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256"}
+	for _, e := range rt.Env {
 		p.cmd.Env = append(p.cmd.Env, replace.Replace(e))
 	}
-	p.run()
+	p.run(TakeFrame(all))
 	return p
 }
 
@@ -118,7 +140,8 @@ var standardEnv = []string{
 	"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/fn", "AWS_LAMBDA_LOG_STREAM_NAME=stream",
 }
 
-func (p *process) run() {
+// run starts the process. With a take frame it waits until the process is parked, and sends that.
+func (p *process) run(take []byte) {
 	ours, theirs, err := runtimeapi.SocketPair()
 	if err != nil {
 		p.t.Fatal(err)
@@ -133,6 +156,14 @@ func (p *process) run() {
 	}
 	theirs.Close()
 	log.Close()
+	if take != nil {
+		if err := AwaitParked(ours); err != nil {
+			p.t.Fatal(err, p.logs())
+		}
+		if _, err := ours.Write(take); err != nil {
+			p.t.Fatal(err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	up := make(chan struct{})
 	go func() {
@@ -234,4 +265,13 @@ func want(t testing.TB, got, format string, args ...any) {
 	if w := fmt.Sprintf(format, args...); got != w {
 		t.Errorf("\n got %s\nwant %s", got, w)
 	}
+}
+
+func jsonText(t testing.TB, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

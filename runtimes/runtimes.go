@@ -15,6 +15,10 @@ type Runtime struct {
 	Command []string                // absolute path inside and arguments; for provided.* it is /var/task/bootstrap
 	Env     []string                // PATH, LD_LIBRARY_PATH, PYTHONPATH… as FACTS §6 records them, "KEY=value"
 	Frames  bool                    // the bootstrap speaks frames on descriptor FrameFD; otherwise the HTTP API
+
+	Parks bool   // sandboxes may wait for a function of this runtime: with the bootstrap started if it speaks frames, else empty
+	Ahead string // what a waiting bootstrap is to load, the value of ParkVariable
+	Sized bool   // the bootstrap needs the function's memory size when it starts
 }
 
 // FrameFD is the descriptor on which a Frames bootstrap finds its stream socket.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -36,11 +37,38 @@ func (spec Spec) Check() error {
 		}
 		seen[m.Target] = true
 	}
-	l := spec.Limits
+	if len(spec.Late) > MaxMounts {
+		return fmt.Errorf("sandbox %s: %d directories for late mounts; at most %d are allowed", spec.ID, len(spec.Late), MaxMounts)
+	}
+	for _, target := range spec.Late {
+		if !clean(target) || seen[target] || reserved(target) || slices.ContainsFunc(spec.Mounts, func(m Mount) bool {
+			return strings.HasPrefix(target, m.Target+"/")
+		}) {
+			return fmt.Errorf("sandbox %s: late mounts at %q: expected a clean absolute path, named once, that is neither the driver's own nor in a mount",
+				spec.ID, target)
+		}
+		seen[target] = true
+	}
+	return spec.Limits.check(spec.ID)
+}
+
+func (l Limits) check(id string) error {
 	if l.MemoryBytes <= 0 || l.CPUs <= 0 || l.PIDs <= 0 || l.ScratchBytes <= 0 {
-		return fmt.Errorf("sandbox %s: every limit must be positive: %+v", spec.ID, l)
+		return fmt.Errorf("sandbox %s: every limit must be positive: %+v", id, l)
 	}
 	return nil
+}
+
+// Check refuses what the sandbox was not made for.
+func (a Attachment) Check(spec Spec) error {
+	for i, m := range a.Mounts {
+		if !clean(m.Source) || !slices.Contains(spec.Late, m.Target) ||
+			slices.ContainsFunc(a.Mounts[:i], func(other Mount) bool { return other.Target == m.Target }) {
+			return fmt.Errorf("sandbox %s: late mount of %q at %q: expected a clean absolute path, and a target of %q used once",
+				spec.ID, m.Source, m.Target, spec.Late)
+		}
+	}
+	return a.Limits.check(spec.ID)
 }
 
 func clean(name string) bool {

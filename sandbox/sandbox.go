@@ -1,7 +1,8 @@
 // Package sandbox declares the port Driver: isolation and nothing else. A sandbox has namespaces, limits and a root file
 // system; what runs in it, and why, is the worker's affair.
 //
-// Life: Create → (Exec, Listen, Kill, Freeze, Thaw, SetCPUs, Usage)* → Destroy. Methods of one sandbox may be called from many
+// Life: Create → (Exec, Listen, Kill, Freeze, Thaw, SetCPUs, Yield, Usage)* → Destroy, with at most one Attach in between, which completes
+// a sandbox that was made before it was known for whom. Methods of one sandbox may be called from many
 // goroutines. Everything a sandbox holds (processes, mounts, cgroups, files) is freed by Destroy; what a killed daemon
 // left behind is freed by the next daemon's Sweep.
 package sandbox
@@ -43,10 +44,17 @@ type Driver interface {
 
 // Spec says what to make.
 type Spec struct {
-	ID       string  // unique on this machine, [a-z0-9-]{1,64}
-	Hostname string  // uts name; "" is ID
-	Mounts   []Mount // read-only binds of host files and directories; the root itself, /proc, /dev, /tmp, /etc are the driver's
+	ID       string   // unique on this machine, [a-z0-9-]{1,64}
+	Hostname string   // uts name; "" is ID
+	Mounts   []Mount  // read-only binds of host files and directories; the root itself, /proc, /dev, /tmp, /etc are the driver's
+	Late     []string // directories, made empty, over which Attach may mount
 	Limits   Limits
+}
+
+// Attachment is what a sandbox that waited for its use gets.
+type Attachment struct {
+	Mounts []Mount // as in Spec; each target is one of Spec.Late
+	Limits Limits  // in place of those in Spec
 }
 
 // Mount shows Source (host path) at Target (absolute path inside), always read-only, nosuid, nodev.
@@ -71,6 +79,12 @@ type Sandbox interface {
 	// 127.0.0.1 and 169.254.100.1). The listener is served by the daemon and survives Kill.
 	Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
 
+	// Attach mounts and sets limits while processes run: those see the mounts at once, but a process that stands in a directory
+	// that is mounted over stays in the old one until it changes its directory. /tmp is empty then, or still what it was
+	// if its size does not change. Once only. On error the sandbox is good for nothing but Destroy. Errors: ErrUnsupported,
+	// ErrGone.
+	Attach(ctx context.Context, a Attachment) error
+
 	// Kill ends every process of the sandbox and waits until they are gone. The sandbox and its /tmp stay. A frozen sandbox
 	// is thawed by it.
 	Kill(ctx context.Context) error
@@ -83,6 +97,10 @@ type Sandbox interface {
 	// SetCPUs changes Limits.CPUs: a function is given more while it initialises. Where the host has no processor limits
 	// it does nothing. Zero and less is refused.
 	SetCPUs(ctx context.Context, cores float64) error
+
+	// Yield makes the processes that run now, and their children, leave the processor to all others of the machine as far as
+	// the host can do that; or ends that. It is for what is prepared while nobody waits.
+	Yield(ctx context.Context, yield bool) error
 
 	// Usage measures the sandbox now. It is cheap (some file reads) and works while frozen.
 	Usage(ctx context.Context) (Usage, error)

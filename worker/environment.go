@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -51,7 +50,8 @@ type environment struct {
 	tree     *code.Tree
 	layers   *code.Tree // shown at /opt; nil without layers
 	sandbox  sandbox.Sandbox
-	server   *http.Server
+	parked   *parkedSandbox // from which sandbox was taken; nil: it was made for this environment
+	server   *runtimeapi.Server
 	api      *runtimeapi.API
 	out      *output
 	process  *process      // nil when there is none: never started, or ended and cleaned up

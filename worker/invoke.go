@@ -105,11 +105,12 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 		var resp runtimeapi.Response
 		resp, err = e.api.Invoke(ctx, &runtimeapi.Event{
 			RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
-			ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload,
+			ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload, Stream: inv.Stream,
 		})
 		if err == nil {
 			return resp, judge(&resp), nil
 		}
+		none.Streamed, none.StreamedBytes = resp.Streamed, resp.StreamedBytes
 	}
 	f, err := e.interrupted(e.limit.clear(), err)
 	return none, f, err
@@ -118,6 +119,10 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 // waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it
 // ended meanwhile and the next invocation will start it again.
 func (e *environment) waitNext(deadline time.Time) (over bool) {
+	if e.api.Asks() { // as a runtime on frames does with its answer
+		e.limit.clear()
+		return true
+	}
 	grace := time.Now().Add(nextGrace)
 	if deadline.Before(grace) {
 		grace = deadline
@@ -160,8 +165,11 @@ func (e *environment) restartLater() {
 // conclude writes the end of the invocation's log and makes the outcome.
 func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response, f *failure, start time.Time) *lambda.Outcome {
 	end := time.Now()
-	r := report{requestID: inv.RequestID, end: end, duration: end.Sub(start), produced: len(resp.Payload), failure: f}
-	out := &lambda.Outcome{Payload: resp.Payload, Class: lambda.OK, Version: e.version.Number, Cold: !e.used && !e.ahead}
+	r := report{requestID: inv.RequestID, end: end, duration: end.Sub(start), failure: f}
+	if r.produced = len(resp.Payload); resp.Streamed {
+		r.produced = int(resp.StreamedBytes)
+	}
+	out := &lambda.Outcome{Payload: resp.Payload, Class: lambda.OK, Version: e.version.Number, Cold: !e.used && !e.ahead, Streamed: resp.Streamed}
 	if f != nil {
 		out.Class, out.FunctionError, out.Payload = f.class, unhandled, f.answer(inv.RequestID, e.version.Timeout)
 		if f.class == lambda.TimedOut {
@@ -216,7 +224,12 @@ func (e *environment) systemFailure(err error) error {
 func judge(resp *runtimeapi.Response) *failure {
 	switch {
 	case resp.TooLarge:
-		return &failure{class: lambda.TooLarge, errorType: "Function.ResponseSizeTooLarge"}
+		f := &failure{class: lambda.TooLarge, errorType: "Function.ResponseSizeTooLarge"}
+		if resp.Streamed {
+			f.payload = fmt.Appendf(nil, `{"errorMessage":"Response size exceeded the maximum of a streamed response (%d bytes).","errorType":"%s"}`,
+				runtimeapi.MaxStream, f.errorType)
+		}
+		return f
 	case resp.IsError:
 		f := &failure{class: lambda.HandlerErr, errorType: resp.ErrorType, payload: resp.Payload}
 		if len(f.payload) == 0 { // an error must have a body; the type alone is better than nothing

@@ -396,6 +396,24 @@ func BenchmarkInvoke(b *testing.B) {
 	}
 }
 
+// TestInvokeGarbage holds a warm invocation to its budget, the stand-in runtime's part (2) included.
+func TestInvokeGarbage(t *testing.T) {
+	const budget = 12
+	h := newHarness(t, serve(echo))
+	h.sink.quiet = true
+	res := h.start(testVersion())
+	inv := &lambda.Invocation{RequestID: "5c9f4cbc-8c4e-4bd8-a2b8-8a5f6a3a3b3c", Payload: []byte(`{"name":"world"}`)}
+	h.call(res, `1`)
+	invoke := func() {
+		if _, err := h.Invoke(context.Background(), res, inv); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := testing.AllocsPerRun(200, invoke); got > budget {
+		t.Errorf("%.1f allocations, budget %d", got, budget)
+	}
+}
+
 // BenchmarkStartEnd is a whole life: what the worker adds to the sandbox and the runtime.
 func BenchmarkStartEnd(b *testing.B) {
 	h := newHarness(b, serve(echo))

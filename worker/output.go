@@ -30,12 +30,13 @@ type output struct {
 	closed bool // guarded by logStream.mu; fd is not to be used any more
 }
 
-func openOutput(stream *logStream) (*output, error) {
+// openOutput makes the pipe. The log stream is to be set before anything is read.
+func openOutput() (*output, error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("log pipe: %w", err)
 	}
-	o := &output{logStream: stream, fd: fds[0], w: os.NewFile(uintptr(fds[1]), "log pipe, functions' end")}
+	o := &output{fd: fds[0], w: os.NewFile(uintptr(fds[1]), "log pipe, functions' end")}
 	// Our end only: the flag belongs to each end by itself, and functions expect that writing blocks.
 	err := unix.SetNonblock(o.fd, true)
 	o.r = os.NewFile(uintptr(o.fd), "log pipe")
@@ -94,6 +95,12 @@ func (o *output) close() {
 	o.endPartial(time.Now())
 	o.flush()
 	o.mu.Unlock()
+	o.r.Close()
+	o.w.Close()
+}
+
+// discard frees a pipe that never had a log stream.
+func (o *output) discard() {
 	o.r.Close()
 	o.w.Close()
 }

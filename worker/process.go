@@ -145,6 +145,9 @@ func (e *environment) bringsBootstrap() bool {
 
 // launch starts the runtime process and the goroutine that sees it end.
 func (e *environment) launch() (*process, error) {
+	if p := e.handOver(); p != nil {
+		return p, nil
+	}
 	cmd := e.command()
 	var conn net.Conn
 	if e.runtime.Frames {
@@ -164,9 +167,14 @@ func (e *environment) launch() (*process, error) {
 		}
 		return nil, err
 	}
+	return e.follow(proc, conn), nil
+}
+
+// follow attends to a process that was started.
+func (e *environment) follow(proc sandbox.Process, conn net.Conn) *process {
 	p := &process{Process: proc, told: make(chan struct{})}
 	e.w.live.Go(func() { e.attend(p, conn) })
-	return p, nil
+	return p
 }
 
 func (e *environment) command() sandbox.Command {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,12 +28,13 @@ import (
 // real is a worker with real sandboxes, runtimes and code; only blobs, logs and owner are kept in memory.
 type real struct {
 	*worker.Worker
-	t     testing.TB
-	set   *runtimes.Set
-	zips  zips
-	next  int
-	mu    sync.Mutex
-	lines strings.Builder
+	t      testing.TB
+	set    *runtimes.Set
+	zips   zips
+	next   atomic.Int64
+	pooled bool
+	mu     sync.Mutex
+	lines  strings.Builder
 }
 
 func (r *real) Append(_ lambda.AccountID, _ string, events ...logs.Event) {
@@ -52,8 +54,14 @@ func (r *real) log() string {
 func (*real) EnvironmentIdle(lambda.EnvironmentID, uint64) {}
 func (*real) EnvironmentGone(lambda.EnvironmentID)         {}
 
+// bothWays runs a test with environments that begin in parked sandboxes, and with those that are made on demand.
+func bothWays(t *testing.T, test func(t *testing.T, r *real)) {
+	t.Run("parked", func(t *testing.T) { test(t, newReal(t)) })
+	t.Run("on demand", func(t *testing.T) { test(t, newReal(t, func(c *worker.Config) { c.ParkedBytes = -1 })) })
+}
+
 // newReal starts a worker, or skips.
-func newReal(t testing.TB) *real {
+func newReal(t testing.TB, change ...func(*worker.Config)) *real {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("real sandboxes with all their limits need root")
@@ -73,14 +81,19 @@ func newReal(t testing.TB) *real {
 	must(t, err)
 	cache, err := code.NewCache(code.CacheConfig{Dir: filepath.Join(dir, "code"), Blobs: r.zips})
 	must(t, err)
-	r.Worker, err = worker.New(worker.Config{
+	config := worker.Config{
 		ID: "w", Driver: driver, Runtimes: r.set, Code: cache, Logs: r, MemoryBytes: 64 << 30,
 		Owners:     func(lambda.ManagerID) worker.Owner { return r },
 		IdleFreeze: 50 * time.Millisecond,
 		Credentials: func(*lambda.Version) worker.Credentials {
 			return worker.Credentials{AccessKeyID: "ASIAX", SecretAccessKey: "s", SessionToken: "t"}
 		},
-	})
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	r.pooled = config.ParkedBytes >= 0
+	r.Worker, err = worker.New(config)
 	must(t, err)
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -129,14 +142,7 @@ func (r *real) runtime(language string) string {
 // version stores files as code and returns a version that runs them.
 func (r *real) version(runtime, handler string, files map[string]string) *lambda.Version {
 	r.t.Helper()
-	dir := r.t.TempDir()
-	for name, text := range files {
-		must(r.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
-	}
-	zip, err := code.Zip(dir)
-	must(r.t, err)
-	digest := lambda.CodeDigest(fmt.Sprintf("%x", sha256.Sum256(zip)))
-	r.zips[digest] = zip
+	digest := r.zip(files)
 	v := &lambda.Version{
 		Account: "000000000001", Region: "us-east-1", Function: "hello", Number: lambda.Latest, ConfigID: "c", State: lambda.Active,
 		Code: digest, Runtime: runtime, Handler: handler, MemoryMB: 256, Timeout: 5 * time.Second, EphemeralMB: 512,
@@ -146,10 +152,42 @@ func (r *real) version(runtime, handler string, files map[string]string) *lambda
 	return v
 }
 
+// zip stores files as code or a layer.
+func (r *real) zip(files map[string]string) lambda.CodeDigest {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	for name, text := range files {
+		must(r.t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		must(r.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+	}
+	zip, err := code.Zip(dir)
+	must(r.t, err)
+	digest := lambda.CodeDigest(fmt.Sprintf("%x", sha256.Sum256(zip)))
+	r.zips[digest] = zip
+	return digest
+}
+
+// start starts an environment; where there is a pool, in a parked sandbox if v can take one. It waits for two of those: a take
+// that was begun before may still be to come.
 func (r *real) start(v *lambda.Version) lambda.Reservation {
 	r.t.Helper()
-	r.next++
-	id := lambda.EnvironmentID(fmt.Sprintf("real-%d", r.next))
+	rt, err := r.set.Find(v.Runtime)
+	must(r.t, err)
+	if r.pooled && rt.CanTake(v.Env) {
+		must(r.t, r.Prepare(context.Background(), v))
+		for end := time.Now().Add(30 * time.Second); r.ParkedFor(v) < 2; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				r.t.Fatal("no sandbox was parked")
+			}
+		}
+	}
+	return r.begin(v)
+}
+
+// begin starts an environment in whatever sandbox there is.
+func (r *real) begin(v *lambda.Version) lambda.Reservation {
+	r.t.Helper()
+	id := lambda.EnvironmentID(fmt.Sprintf("real-%d", r.next.Add(1)))
 	must(r.t, r.Start(context.Background(), lambda.StartRequest{Environment: id, Owner: "m", Version: v}))
 	return lambda.Reservation{Environment: id}
 }
@@ -193,8 +231,9 @@ def handler(event, context):
     return {"event": event, "count": count}
 `
 
-func TestRealPython(t *testing.T) {
-	r := newReal(t)
+func TestRealPython(t *testing.T) { bothWays(t, testRealPython) }
+
+func testRealPython(t *testing.T, r *real) {
 	v := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": pythonSource})
 	v.Timeout = 30 * time.Second // filling its memory takes a small function on a busy machine some seconds
 	res := r.start(v)
@@ -225,8 +264,9 @@ func TestRealPython(t *testing.T) {
 	must(t, r.End(context.Background(), res.Environment))
 }
 
-func TestRealTimeout(t *testing.T) {
-	r := newReal(t)
+func TestRealTimeout(t *testing.T) { bothWays(t, testRealTimeout) }
+
+func testRealTimeout(t *testing.T, r *real) {
 	v := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": pythonSource})
 	v.Timeout = 3 * time.Second
 	res := r.start(v)
@@ -234,8 +274,9 @@ func TestRealTimeout(t *testing.T) {
 	r.want(r.call(res, `"read"`), lambda.OK, `^\["kept", ?1\]$`)
 }
 
-func TestRealInitError(t *testing.T) {
-	r := newReal(t)
+func TestRealInitError(t *testing.T) { bothWays(t, testRealInitError) }
+
+func testRealInitError(t *testing.T, r *real) {
 	v := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": "import nothing_like_this\n"})
 	out := r.call(r.start(v), `1`)
 	r.want(out, lambda.InitErr, `"errorType": ?"Runtime.ImportModuleError"`)
@@ -243,8 +284,9 @@ func TestRealInitError(t *testing.T) {
 	r.want(r.call(r.start(v), `1`), lambda.Exited, `Runtime exited with error: exit status 7`)
 }
 
-func TestRealNode(t *testing.T) {
-	r := newReal(t)
+func TestRealNode(t *testing.T) { bothWays(t, testRealNode) }
+
+func testRealNode(t *testing.T, r *real) {
 	v := r.version(r.runtime("nodejs"), "index.handler", map[string]string{"index.js": `
 exports.handler = async (event) => { console.log("hello", event); if (event === "exit") process.exit(0); return {event, m: process.env.MINE} }`})
 	res := r.start(v)
@@ -257,8 +299,9 @@ exports.handler = async (event) => { console.log("hello", event); if (event === 
 	r.want(r.call(res, `"b"`), lambda.OK, `"b"`)
 }
 
-func TestRealProvided(t *testing.T) {
-	r := newReal(t)
+func TestRealProvided(t *testing.T) { bothWays(t, testRealProvided) }
+
+func testRealProvided(t *testing.T, r *real) {
 	v := r.version("provided.al2023", "x", map[string]string{"h.txt": ""})
 	r.want(r.call(r.start(v), `1`), lambda.Exited, `Runtime.InvalidEntrypoint.*Couldn't find valid bootstrap`)
 	v = r.version("provided.al2023", "x", map[string]string{"bootstrap": "not a program"})

@@ -127,6 +127,16 @@ func (b *standinBox) Listen(context.Context, netip.AddrPort) (net.Listener, erro
 	return l, err
 }
 
+func (b *standinBox) Attach(_ context.Context, a sandbox.Attachment) error {
+	if err := b.d.fail("attach"); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spec.Mounts, b.spec.Limits = append(b.spec.Mounts, a.Mounts...), a.Limits
+	return nil
+}
+
 func (b *standinBox) Kill(context.Context) error {
 	if err := b.d.fail("kill"); err != nil {
 		return err
@@ -156,6 +166,8 @@ func (b *standinBox) SetCPUs(_ context.Context, cores float64) error {
 	b.spec.Limits.CPUs = cores
 	return nil
 }
+
+func (b *standinBox) Yield(context.Context, bool) error { return b.d.fail("yield") }
 
 func (b *standinBox) Freeze(context.Context) error {
 	if err := b.d.fail("freeze"); err != nil {

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"berth/lambda"
 	"berth/runtimeapi"
@@ -22,14 +20,13 @@ var apiAddress = netip.MustParseAddrPort("169.254.100.1:9001")
 
 // Limits of one sandbox that do not come from the function's configuration.
 const (
-	mbPerCore         = 1769 // memory that comes with one core; developer guide
-	initCPUs          = 2.0  // processor share of the init phase, in cores: a function starts as fast as it can, whatever its size
-	maxAPIConnections = 32   // to the Runtime API of one environment, open at the same time; clients need one or two
-	maxPIDs           = 1024 // processes and threads; developer guide, "execution processes/threads"
-	taskRoot          = "/var/task"
-	layerRoot         = "/opt"
-	startLimit        = time.Minute       // for all before the runtime process; a large zip that comes from afar takes the most of it
-	aheadInitLimit    = 130 * time.Second // for an init phase that nobody waits for, or the function's timeout if longer; developer guide
+	mbPerCore      = 1769 // memory that comes with one core; developer guide
+	initCPUs       = 2.0  // processor share of the init phase, in cores: a function starts as fast as it can, whatever its size
+	maxPIDs        = 1024 // processes and threads; developer guide, "execution processes/threads"
+	taskRoot       = "/var/task"
+	layerRoot      = "/opt"
+	startLimit     = time.Minute       // for all before the runtime process; a large zip that comes from afar takes the most of it
+	aheadInitLimit = 130 * time.Second // for an init phase that nobody waits for, or the function's timeout if longer; developer guide
 )
 
 // startSteps make an environment, in this order; they are undone in the reverse order. Each undo is safe when its step
@@ -52,6 +49,9 @@ var startSteps = []struct {
 func (e *environment) start() {
 	ctx, cancel := context.WithTimeout(e.ctx, startLimit+e.initLimit())
 	defer cancel()
+	if e.w.parked != nil {
+		defer e.w.parked.Hold()()
+	}
 	for _, step := range startSteps {
 		err := ctx.Err()
 		if err == nil {
@@ -122,10 +122,9 @@ func (e *environment) dropCode() {
 	}
 }
 
-// mounts are what the sandbox shows: the runtime, the code and the layers.
-func (e *environment) mounts() []sandbox.Mount {
-	rt := e.runtime.Mounts
-	mounts := append(rt[:len(rt):len(rt)], sandbox.Mount{Source: e.tree.Path, Target: taskRoot})
+// ownMounts are what the sandbox shows of the function: the code, and the layers if it has any.
+func (e *environment) ownMounts() []sandbox.Mount {
+	mounts := []sandbox.Mount{{Source: e.tree.Path, Target: taskRoot}}
 	if e.layers != nil {
 		mounts = append(mounts, sandbox.Mount{Source: e.layers.Path, Target: layerRoot})
 	}
@@ -134,15 +133,19 @@ func (e *environment) mounts() []sandbox.Mount {
 
 func (e *environment) makeSandbox(ctx context.Context) (err error) {
 	v := e.version
+	limits := sandbox.Limits{
+		MemoryBytes:  int64(v.MemoryMB) << 20,
+		CPUs:         max(initCPUs, cpuShare(v)),
+		PIDs:         maxPIDs,
+		ScratchBytes: int64(v.EphemeralMB) << 20,
+	}
+	if e.takeParked(ctx, limits) {
+		return nil
+	}
 	e.sandbox, err = e.w.cfg.Driver.Create(ctx, sandbox.Spec{
 		ID:     string(e.id),
-		Mounts: e.mounts(),
-		Limits: sandbox.Limits{
-			MemoryBytes:  int64(v.MemoryMB) << 20,
-			CPUs:         max(initCPUs, cpuShare(v)),
-			PIDs:         maxPIDs,
-			ScratchBytes: int64(v.EphemeralMB) << 20,
-		},
+		Mounts: slices.Concat(e.runtime.Mounts, e.ownMounts()),
+		Limits: limits,
 	})
 	return err
 }
@@ -150,13 +153,21 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 // cpuShare is a version's processor share in cores; it follows the memory size, as on Lambda.
 func cpuShare(v *lambda.Version) float64 { return float64(v.MemoryMB) / mbPerCore }
 
-// limitCPU ends the boost of the init phase.
-func (e *environment) limitCPU(ctx context.Context) error {
+// limitCPU ends the boost of the init phase. The caller does not wait for it: it takes as long as a short invocation.
+func (e *environment) limitCPU(context.Context) error {
 	share := cpuShare(e.version)
 	if share >= initCPUs {
 		return nil
 	}
-	return e.sandbox.SetCPUs(ctx, share)
+	box := e.sandbox
+	e.w.live.Go(func() {
+		ctx, cancel := sandboxContext()
+		defer cancel()
+		if err := box.SetCPUs(ctx, share); err != nil && !errors.Is(err, sandbox.ErrGone) {
+			e.broken("its processor share could not be limited", err)
+		}
+	})
+	return nil
 }
 
 func (e *environment) destroySandbox() {
@@ -168,14 +179,21 @@ func (e *environment) destroySandbox() {
 	if err := e.sandbox.Destroy(ctx); err != nil {
 		e.log.Error("sandbox was not destroyed cleanly; the next start of the server sweeps what is left", "error", err)
 	}
+	if e.parked != nil {
+		e.parked.close()
+	}
 }
 
 func (e *environment) openOutput(context.Context) error {
 	stream := newLogStream(e.w.cfg.Logs, e.version, e.id, e.runtime)
-	out, err := openOutput(stream)
-	if err != nil {
+	var out *output
+	var err error
+	if e.parked != nil {
+		out, e.parked.out = e.parked.out, nil
+	} else if out, err = openOutput(); err != nil {
 		return err
 	}
+	out.logStream = stream
 	e.out = out
 	e.w.live.Go(out.follow)
 	return nil
@@ -191,14 +209,14 @@ func (e *environment) closeOutput() {
 // costs 25 µs.
 func (e *environment) openAPI(ctx context.Context) error {
 	e.api = runtimeapi.New(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
-	listener, err := e.sandbox.Listen(ctx, apiAddress)
-	if err != nil {
+	var listener net.Listener
+	var err error
+	if e.parked != nil {
+		listener, e.parked.listener = e.parked.listener, nil
+	} else if listener, err = e.sandbox.Listen(ctx, apiAddress); err != nil {
 		return err
 	}
-	listener = netutil.LimitListener(listener, maxAPIConnections)
 	e.server = e.api.NewServer()
-	e.server.ErrorLog = slog.NewLogLogger(e.log.Handler(), slog.LevelDebug) // what a function does wrong is its own affair
-	e.server.BaseContext = func(net.Listener) context.Context { return e.ctx }
 	e.w.live.Go(func() {
 		if err := e.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			e.log.Error("Runtime API stopped serving", "error", err)

@@ -20,6 +20,7 @@ import (
 	"berth/code"
 	"berth/lambda"
 	"berth/logs"
+	"berth/parked"
 	"berth/runtimes"
 	"berth/sandbox"
 )
@@ -74,6 +75,9 @@ type Config struct {
 
 	Credentials func(*lambda.Version) Credentials // asked at every start of a runtime process; nil: none
 	Lease       time.Duration                     // an environment whose owner is silent for this long ends; 0 is lambda.OwnerLease
+	ParkFor     []string                          // runtimes for which sandboxes wait from the start on; for others once they are used
+	ParkedBytes int64                             // memory of all sandboxes that wait, beside MemoryBytes; 0 is a twentieth of that, negative: none wait
+	ParkMakers  int                               // how many of them are made at the same time; 0 is 1
 	IdleFreeze  time.Duration                     // an environment idle this long is frozen; 0 is DefaultIdleFreeze, negative never
 	Log         *slog.Logger                      // nil discards
 }
@@ -98,6 +102,8 @@ type Worker struct {
 	failures failures
 	ended    ended
 
+	parked *parked.Pool[parkedKind, *parkedSandbox] // nil: none
+
 	initLimit time.Duration // lambda.InitTimeout, but in tests
 
 	base     context.Context // ends when the worker stops: everything stops with it
@@ -112,6 +118,7 @@ type Worker struct {
 	live        sync.WaitGroup // environments that are not gone yet, and their goroutines
 	invocations atomic.Uint64
 	cold        atomic.Uint64
+	attached    atomic.Uint64 // environments in sandboxes that were parked
 }
 
 // New makes a Worker. It starts nothing: environments can be started before Run, but nothing is frozen or ended without it.
@@ -134,11 +141,17 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, log: cfg.Log.With("worker", cfg.ID)}
 	w.base, w.stopBase = context.WithCancel(context.Background())
 	w.registry.init()
+	w.parked = newParked(w)
 	return w, nil
 }
 
 // Run looks after the environments until ctx ends (tend). Then it ends every environment, running ones too, and returns when all are gone.
 func (w *Worker) Run(ctx context.Context) error {
+	var waiting sync.WaitGroup
+	if w.parked != nil {
+		w.keepParked()
+		waiting.Go(func() { w.parked.Run(ctx) })
+	}
 	w.tend(ctx)
 
 	w.mu.Lock()
@@ -154,6 +167,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		})
 	}
 	w.live.Wait()
+	waiting.Wait()
 	return nil
 }
 
@@ -229,8 +243,12 @@ func (w *Worker) End(_ context.Context, id lambda.EnvironmentID) error {
 // Prepare makes sure that version v can start here: its runtime is installed and its code is fetched, verified and
 // unpacked. Its errors explain State=Failed to the function's owner.
 func (w *Worker) Prepare(ctx context.Context, v *lambda.Version) error {
-	if _, err := w.cfg.Runtimes.Find(v.Runtime); err != nil {
+	rt, err := w.cfg.Runtimes.Find(v.Runtime)
+	if err != nil {
 		return err
+	}
+	if kind, can := kindOf(rt, v); can && w.parked != nil {
+		w.parked.Expect(kind)
 	}
 	tree, err := w.cfg.Code.Tree(ctx, v.Code)
 	if err != nil {
@@ -256,6 +274,8 @@ type Stats struct {
 	MemoryLimit  int64         // Config.MemoryBytes
 	Invocations  uint64        // that reached a runtime, since New
 	ColdStarts   uint64        // environments that became ready, since New
+	Parked       int           // sandboxes that wait for a function
+	ParkedStarts uint64        // environments that began in one of those, since New
 }
 
 // Stats counts. It visits every environment.
@@ -271,7 +291,10 @@ func (w *Worker) Stats() Stats {
 	w.mu.Lock()
 	s.MemoryUsed = w.used
 	w.mu.Unlock()
-	s.Invocations, s.ColdStarts = w.invocations.Load(), w.cold.Load()
+	s.Invocations, s.ColdStarts, s.ParkedStarts = w.invocations.Load(), w.cold.Load(), w.attached.Load()
+	if w.parked != nil {
+		s.Parked = w.parked.Total()
+	}
 	return s
 }
 

@@ -2,16 +2,32 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime/debug"
 
 	"berth/cli"
 	"berth/node"
 )
+
+// gcPercent lets the heap grow to four times what is live before garbage is collected, unless the environment says otherwise (GOGC).
+// Measured with 16 callers of Python, two runs each: 70 instead of 76 µs of processor time a call, 121 instead of 65 MB resident.
+const gcPercent = 300
 
 // serve runs this process's roles.
 func serve(ctx context.Context, o cli.ServeOptions) error {
 	roles, err := node.ParseRoles(o.Roles, o.Engine)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if o.Pprof != "" {
+		p, err := startProfiler(o.Pprof, o.Log)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
 	}
 	return node.Run(ctx, node.Config{
 		Addr: o.Addr, DataDir: o.DataDir, Region: o.Region, DevCredentials: o.DevCredentials, MemoryBytes: o.MemoryBytes,

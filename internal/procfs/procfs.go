@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Stat is a part of /proc/PID/stat, see proc(5).
@@ -104,4 +105,30 @@ func kilobytes(path, name string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s has no line %s: a zombie's, perhaps", path, name)
+}
+
+// ticksPerSecond is the unit of times in /proc (USER_HZ), which Linux has fixed at 100 for programs on all its common platforms.
+const ticksPerSecond = 100
+
+// CPUTime returns how much processor time a process has used by itself, without its children, in steps of 10 ms.
+func CPUTime(pid int) (time.Duration, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := cutLast(string(content), ")")
+	fields := strings.Fields(after)
+	const user, system = 11, 12 // the fields 14 and 15 of proc(5), counted from the state
+	if len(fields) <= system {
+		return 0, fmt.Errorf("a process's stat has an unknown form: %q", content)
+	}
+	ticks := uint64(0)
+	for _, field := range fields[user : system+1] {
+		n, err := strconv.ParseUint(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("a process's stat: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }

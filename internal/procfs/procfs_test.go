@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestParseStat(t *testing.T) {
@@ -46,5 +47,24 @@ func TestLiveProcesses(t *testing.T) {
 	}
 	if stat, err := ReadStat(os.Getpid()); err != nil || stat.PID != os.Getpid() || stat.Parent != os.Getppid() {
 		t.Errorf("own stat %+v, %v", stat, err)
+	}
+}
+
+func TestCPUTime(t *testing.T) {
+	before, err := CPUTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		after, err := CPUTime(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after > before {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no time passes")
+		}
 	}
 }

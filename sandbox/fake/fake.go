@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,10 +31,12 @@ const (
 	OpClose   Op = "close"
 	OpExec    Op = "exec"
 	OpListen  Op = "listen"
+	OpAttach  Op = "attach"
 	OpKill    Op = "kill"
 	OpFreeze  Op = "freeze"
 	OpThaw    Op = "thaw"
 	OpSetCPUs Op = "setcpus"
+	OpYield   Op = "yield"
 	OpUsage   Op = "usage"
 	OpDestroy Op = "destroy"
 )
@@ -139,6 +142,7 @@ type Sandbox struct {
 	usage     sandbox.Usage
 	cpus      float64
 	frozen    bool
+	attached  bool
 	gone      bool
 }
 
@@ -239,6 +243,24 @@ func (b *Sandbox) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener
 	return l, nil
 }
 
+// Attach implements sandbox.Sandbox: Spec shows afterwards what was attached.
+func (b *Sandbox) Attach(ctx context.Context, a sandbox.Attachment) error {
+	if err := b.enter(ctx, OpAttach); err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	if err := a.Check(b.Spec); err != nil {
+		return err
+	}
+	if b.attached {
+		return fmt.Errorf("sandbox %s: a second Attach", b.ID())
+	}
+	b.attached = true
+	b.Spec.Mounts = append(slices.Clip(b.Spec.Mounts), a.Mounts...)
+	b.Spec.Limits = a.Limits
+	return nil
+}
+
 // Kill implements sandbox.Sandbox.
 func (b *Sandbox) Kill(ctx context.Context) error {
 	if err := b.enter(ctx, OpKill); err != nil {
@@ -294,6 +316,15 @@ func (b *Sandbox) SetCPUs(ctx context.Context, cores float64) error {
 		return fmt.Errorf("the processor share must be above 0 cores, not %g", cores)
 	}
 	b.cpus = cores
+	return nil
+}
+
+// Yield implements sandbox.Sandbox; it changes nothing.
+func (b *Sandbox) Yield(ctx context.Context, _ bool) error {
+	if err := b.enter(ctx, OpYield); err != nil {
+		return err
+	}
+	b.mu.Unlock()
 	return nil
 }
 

@@ -78,7 +78,7 @@ func (d *driver) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox
 		d.leave(spec.ID)
 		return nil, err
 	}
-	return &box{d: d, inner: inner}, nil
+	return &box{d: d, inner: inner, spec: spec}, nil
 }
 
 func (d *driver) enter(id string) error {
@@ -136,8 +136,10 @@ func (d *driver) Close() error {
 type box struct {
 	d     *driver
 	inner sandbox.Sandbox
+	spec  sandbox.Spec
 
-	closed atomic.Bool // Destroy has begun
+	attached atomic.Bool // Attach has begun
+	closed   atomic.Bool // Destroy has begun
 
 	destroying sync.Mutex
 	gone       bool // Destroy has succeeded
@@ -178,6 +180,17 @@ func (b *box) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, er
 	return b.inner.Listen(ctx, addr)
 }
 
+// Attach implements sandbox.Sandbox. A second call is refused.
+func (b *box) Attach(ctx context.Context, a sandbox.Attachment) error {
+	if err := a.Check(b.spec); err != nil {
+		return err
+	}
+	if b.attached.Swap(true) {
+		return fmt.Errorf("sandbox %s: a second Attach: what one use got must not reach another", b.ID())
+	}
+	return b.call(ctx, func(ctx context.Context) error { return b.inner.Attach(ctx, a) })
+}
+
 // call runs one of the methods that take only a context.
 func (b *box) call(ctx context.Context, method func(context.Context) error) error {
 	ctx, cancel, err := b.open(ctx)
@@ -200,6 +213,11 @@ func (b *box) Thaw(ctx context.Context) error { return b.call(ctx, b.inner.Thaw)
 // SetCPUs implements sandbox.Sandbox.
 func (b *box) SetCPUs(ctx context.Context, cores float64) error {
 	return b.call(ctx, func(ctx context.Context) error { return b.inner.SetCPUs(ctx, cores) })
+}
+
+// Yield implements sandbox.Sandbox.
+func (b *box) Yield(ctx context.Context, yield bool) error {
+	return b.call(ctx, func(ctx context.Context) error { return b.inner.Yield(ctx, yield) })
 }
 
 // Usage implements sandbox.Sandbox.

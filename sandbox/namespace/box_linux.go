@@ -23,9 +23,11 @@ type box struct {
 	d    *Driver
 	id   string
 	slot uint32
+	spec sandbox.Spec // Limits are those of now
 
 	group   *group // nil without root
 	scratch *scratch
+	covered *scratch // the /tmp under the one of Attach
 	ctl     *conn
 	pid     int      // of the init, on the host
 	pidfd   *os.File // of the init
@@ -42,11 +44,11 @@ type box struct {
 
 	destroying sync.Mutex
 	destroyed  bool
-	cpus       float64 // the limit of the processor share, in cores
+	attached   bool
 }
 
-func newBox(d *Driver, id string, slot uint32) *box {
-	return &box{d: d, id: id, slot: slot, gone: make(chan struct{}), waiting: map[uint32]chan packet{}, processes: map[uint32]*process{}}
+func newBox(d *Driver, spec sandbox.Spec, slot uint32) *box {
+	return &box{d: d, id: spec.ID, slot: slot, spec: spec, gone: make(chan struct{}), waiting: map[uint32]chan packet{}, processes: map[uint32]*process{}}
 }
 
 // ID implements sandbox.Sandbox.
@@ -55,7 +57,6 @@ func (b *box) ID() string { return b.id }
 // build makes the sandbox. What it made before an error, Destroy takes apart.
 func (b *box) build(ctx context.Context, groups *cgroups, spec sandbox.Spec) error {
 	var err error
-	b.cpus = spec.Limits.CPUs
 	extra := int64(0)
 	if b.d.scratch != nil {
 		if b.scratch, err = b.d.scratch.take(ctx, spec.Limits.ScratchBytes); err != nil {
@@ -328,8 +329,10 @@ func (b *box) Destroy(ctx context.Context) error {
 			return fmt.Errorf("destroy sandbox %s: %w", b.id, err)
 		}
 	}
-	if b.scratch != nil {
-		b.d.scratch.give(b.scratch)
+	for _, s := range []*scratch{b.scratch, b.covered} {
+		if s != nil {
+			b.d.scratch.give(s)
+		}
 	}
 	b.destroyed = true
 	b.d.forget(b)

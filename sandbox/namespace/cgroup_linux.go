@@ -27,10 +27,12 @@ const (
 
 // group is the cgroups of one sandbox: a directory of the same name in each hierarchy.
 type group struct {
-	c   *cgroups
-	id  string
-	max int64 // the memory limit
-	v2  int   // descriptor of the v2 directory, for clone-into; -1 without v2
+	c      *cgroups
+	id     string
+	max    int64   // the memory limit
+	cores  float64 // the processor share set last; 0: none
+	period string  // of it
+	v2     int     // descriptor of the v2 directory, for clone-into; -1 without v2
 }
 
 func (g *group) dir(root string) string { return filepath.Join(root, g.c.name, g.id) }
@@ -89,22 +91,67 @@ func (g *group) limit(l sandbox.Limits, extra int64) error {
 	return g.setCPUs(l.CPUs)
 }
 
-// setCPUs sets the processor share. The kernel refuses a burst above the quota, so it goes first when the share falls.
+// change sets the limits that differ. The kernel refuses memory alone above memory with swap, so the order depends.
+func (g *group) change(from, to sandbox.Limits, extra int64) error {
+	var w limitWriter
+	if from.MemoryBytes != to.MemoryBytes {
+		memory := strconv.FormatInt(to.MemoryBytes+extra, 10)
+		if g.c.unified {
+			w.set(g.dir(g.c.v2)+"/memory.max", memory)
+		}
+		if dir := g.c.memory; dir != "" && to.MemoryBytes > from.MemoryBytes {
+			w.setIfThere(g.dir(dir)+"/memory.memsw.limit_in_bytes", memory)
+			w.set(g.dir(dir)+"/memory.limit_in_bytes", memory)
+		} else if dir != "" {
+			w.set(g.dir(dir)+"/memory.limit_in_bytes", memory)
+			w.setIfThere(g.dir(dir)+"/memory.memsw.limit_in_bytes", memory)
+		}
+		g.max = to.MemoryBytes + extra
+	}
+	if name := g.file(g.c.pids, "pids.max", "pids.max"); name != "" && from.PIDs != to.PIDs {
+		w.set(name, strconv.Itoa(to.PIDs+1))
+	}
+	if w.err == nil && from.CPUs != to.CPUs {
+		return g.setCPUs(to.CPUs)
+	}
+	return w.err
+}
+
+// setCPUs sets the processor share with as few writes as that takes: each costs 40 µs. The kernel refuses a burst above the
+// quota, so it goes first when the share falls, and last when it rises.
 func (g *group) setCPUs(cores float64) error {
 	period, quota := cpuBandwidth(cores)
+	falls := g.cores > cores && period == g.period
 	var w limitWriter
-	if g.c.unified {
-		dir := g.dir(g.c.v2)
-		w.setIfThere(dir+"/cpu.max.burst", "0")
-		w.set(dir+"/cpu.max", quota+" "+period)
-		w.setIfThere(dir+"/cpu.max.burst", quota)
+	burst := func(name, value string) {
+		if name != "" {
+			w.setIfThere(name, value)
+		}
 	}
-	if g.c.cpu != "" {
-		dir := g.dir(g.c.cpu)
-		w.setIfThere(dir+"/cpu.cfs_burst_us", "0")
-		w.set(dir+"/cpu.cfs_period_us", period)
-		w.set(dir+"/cpu.cfs_quota_us", quota)
-		w.setIfThere(dir+"/cpu.cfs_burst_us", quota)
+	name, limit := g.file(g.c.cpu, "cpu.cfs_burst_us", "cpu.max.burst"), g.file(g.c.cpu, "cpu.cfs_quota_us", "cpu.max")
+	if limit == "" {
+		return nil
+	}
+	switch {
+	case falls:
+		burst(name, quota)
+	case g.cores != 0:
+		burst(name, "0")
+	}
+	if g.c.unified {
+		w.set(limit, quota+" "+period)
+	} else {
+		if period != g.period {
+			w.set(g.dir(g.c.cpu)+"/cpu.cfs_period_us", period)
+		}
+		w.set(limit, quota)
+	}
+	if !falls {
+		burst(name, quota)
+	}
+	g.cores, g.period = cores, period
+	if w.err != nil {
+		g.period = "" // unknown
 	}
 	return w.err
 }

@@ -45,6 +45,7 @@ type Driver struct {
 	host     *hostFacts
 	spawner  *spawner
 	scratch  *scratchPool  // nil without root
+	mounter  *mounter      // nil without root
 	lock     *os.File      // held while this daemon uses the state directory
 	building chan struct{} // one place for each sandbox that is being built
 
@@ -97,6 +98,7 @@ func New(config Config) (*Driver, error) {
 	d.spawner = &spawner{binary: config.Init}
 	if !d.rootless {
 		d.scratch = newScratchPool(d.stateDir, config.ScratchReady, d.log)
+		d.mounter = newMounter()
 	}
 	d.setup = sync.OnceValues(d.prepare)
 	return d, nil
@@ -204,7 +206,7 @@ func (d *Driver) reserve(spec sandbox.Spec) (*box, error) {
 	for d.slots[d.next] {
 		d.next = (d.next + 1) % slotsEach
 	}
-	b := newBox(d, spec.ID, d.next)
+	b := newBox(d, spec, d.next)
 	d.slots[d.next] = true
 	d.boxes[spec.ID] = b
 	d.next = (d.next + 1) % slotsEach
@@ -264,6 +266,7 @@ func (d *Driver) Close() error {
 	}
 	d.spawner.stop()
 	if d.scratch != nil {
+		d.mounter.close()
 		d.scratch.close()
 	}
 	if groups, gerr := d.setup(); gerr == nil && groups != nil {

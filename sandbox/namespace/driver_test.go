@@ -197,3 +197,35 @@ func TestSeccompFilter(t *testing.T) {
 		}
 	}
 }
+
+// TestAttachComesHome: the threads that enter sandboxes come back to where the daemon's others are.
+func TestAttachComesHome(t *testing.T) {
+	d := newTestDriver(t)
+	c := config(t, d)
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		b := c.Make(t, func(s *sandbox.Spec) { s.ID, s.Late = fmt.Sprint("home-", i), []string{"/var/late"} })
+		limits := c.Spec("x").Limits
+		if err := b.Attach(t.Context(), sandbox.Attachment{Mounts: []sandbox.Mount{{Source: "/usr", Target: "/var/late"}}, Limits: limits}); err != nil {
+			t.Fatal(err)
+		}
+		tasks, err := filepath.Glob("/proc/self/task/*")
+		if err != nil || len(tasks) == 0 {
+			t.Fatalf("threads: %v, %v", tasks, err)
+		}
+		for _, task := range tasks {
+			for name, want := range map[string]string{"cwd": dir, "root": "/", "ns/mnt": namespace} {
+				if got, err := os.Readlink(filepath.Join(task, name)); err == nil && got != want {
+					t.Errorf("%s: %s is %s, want %s", task, name, got, want)
+				}
+			}
+		}
+	}
+}

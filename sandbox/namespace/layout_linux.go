@@ -100,6 +100,9 @@ func newCgroups(l layout, name string, log *slog.Logger) (*cgroups, error) {
 	if l.unified {
 		return c, delegate(filepath.Join(l.v2, name))
 	}
+	if err := c.makeLow(); err != nil {
+		return nil, fmt.Errorf("cgroup for what yields: %w", err)
+	}
 	for what, dir := range map[string]string{"memory": l.memory, "cpu": l.cpu, "pids": l.pids} {
 		if dir == "" {
 			log.Warn("sandbox limit is not enforced: no cgroup controller", "controller", what)
@@ -121,6 +124,9 @@ func delegate(dir string) error {
 func (c *cgroups) removeParents() {
 	for _, root := range c.roots() {
 		os.Remove(filepath.Join(root, c.name)) // not empty: a sandbox leaked, and the next sweep has it
+	}
+	if !c.unified && c.cpu != "" {
+		os.Remove(c.low())
 	}
 }
 

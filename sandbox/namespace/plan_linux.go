@@ -81,7 +81,7 @@ func newPlan(host *hostFacts, spec sandbox.Spec, scratch bool) (*plan, error) {
 	} else {
 		p.add(opTmpfs, 0, "/tmp", fmt.Sprint(spec.Limits.ScratchBytes))
 	}
-	if err := p.mounts(spec.Mounts); err != nil {
+	if err := p.mounts(spec.Mounts, spec.Late); err != nil {
 		return nil, err
 	}
 	p.add(opProc, 0, "/proc", "")
@@ -111,11 +111,12 @@ func (p *plan) devices() {
 	}
 }
 
-// mounts adds the caller's binds, parents before children. A target inside another mount must exist there.
-func (p *plan) mounts(all []sandbox.Mount) error {
+// mounts adds the caller's binds, parents before children, and the directories for late ones. A target inside another mount
+// must exist there.
+func (p *plan) mounts(all []sandbox.Mount, late []string) error {
 	mounts := slices.Clone(all)
 	slices.SortFunc(mounts, func(a, b sandbox.Mount) int { return strings.Compare(a.Target, b.Target) })
-	made := map[string]bool{"/": true, "/etc": true, "/var": true}
+	made := map[string]bool{"/": true, "/etc": true, "/opt": true, "/var": true}
 	usr := slices.Contains(mounts, sandbox.Mount{Source: "/usr", Target: "/usr"})
 	for i, m := range mounts {
 		inside := slices.ContainsFunc(mounts[:i], func(parent sandbox.Mount) bool { return beneath(m.Target, parent.Target) })
@@ -140,6 +141,9 @@ func (p *plan) mounts(all []sandbox.Mount) error {
 			}
 		}
 		p.add(opBind, 0, m.Target, m.Source)
+	}
+	for _, target := range late {
+		p.parents(target, made)
 	}
 	return nil
 }

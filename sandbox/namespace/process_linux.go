@@ -213,7 +213,7 @@ func (b *box) Kill(ctx context.Context) error {
 		return err
 	}
 	err := b.killAll(ctx)
-	if limited := b.share(func(g *group) error { return g.setCPUs(b.cpus) }); err == nil {
+	if limited := b.share(func(g *group) error { return g.setCPUs(b.spec.Limits.CPUs) }); err == nil {
 		err = limited
 	}
 	return err
@@ -295,7 +295,7 @@ func (b *box) SetCPUs(_ context.Context, cores float64) error {
 		return fmt.Errorf("the processor share must be above 0 cores, not %g", cores)
 	}
 	return b.share(func(g *group) error {
-		b.cpus = cores
+		b.spec.Limits.CPUs = cores
 		return g.setCPUs(cores)
 	})
 }

@@ -130,6 +130,20 @@ func (p *scratchPool) take(ctx context.Context, size int64) (*scratch, error) {
 	return s, err
 }
 
+// takeOther makes a scratch of a size beside the pool's own, without changing what is kept made ahead. Unlike take it has no
+// answer for a machine that cannot.
+func (p *scratchPool) takeOther(ctx context.Context, size int64) (*scratch, error) {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 && p.size == size {
+		defer p.mu.Unlock()
+		s := p.free[n-1]
+		p.free = p.free[:n-1]
+		return s, nil
+	}
+	p.mu.Unlock()
+	return p.make(ctx, size)
+}
+
 // failed tells the operator that a sandbox gets its /tmp in memory; once for all when this machine has never made any.
 func (p *scratchPool) failed(err error) {
 	p.mu.Lock()

@@ -53,6 +53,21 @@ func (g *group) key(name, key string) int64 {
 	return n
 }
 
+// sum reads a file once and adds the values of two keys: the kernel sums up memory.stat anew for each reader.
+func (g *group) sum(name, first, second string) int64 {
+	if name == "" {
+		return 0
+	}
+	var buf [8 << 10]byte
+	text, err := readFile(name, buf[:])
+	if err != nil {
+		return 0
+	}
+	a, _ := keyed(text, first)
+	b, _ := keyed(text, second)
+	return a + b
+}
+
 // oomKills counts the processes the kernel killed because the sandbox was out of memory.
 func (g *group) oomKills() int {
 	return int(g.key(g.file(g.c.memory, "memory.oom_control", "memory.events"), "oom_kill"))
@@ -69,7 +84,7 @@ func (g *group) usage() sandbox.Usage {
 	if !g.c.unified {
 		active, inactive = "total_active_file", "total_inactive_file"
 	}
-	cache := g.key(stat, inactive) + g.key(stat, active)
+	cache := g.sum(stat, inactive, active)
 	u.MemoryBytes = max(0, now-cache)
 	u.MaxMemoryBytes = max(u.MemoryBytes, peak-cache)
 	if g.c.v2 != "" {

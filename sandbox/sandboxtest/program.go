@@ -100,6 +100,15 @@ func run(p Proc) error {
 		text, err := os.ReadFile(arg[0])
 		p.Stdout.Write(text)
 		return err
+	case "await": // prints a file once it is there
+		fmt.Fprintln(p.Stdout, "waiting")
+		for {
+			if text, err := os.ReadFile(arg[0]); err == nil {
+				p.Stdout.Write(text)
+				return nil
+			}
+			time.Sleep(time.Millisecond)
+		}
 	case "fill": // writes a file of at most that many MiB, and says how many there were room for
 		return fill(p, arg)
 	case "eat": // touches memory, MiB by MiB

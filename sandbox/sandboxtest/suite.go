@@ -46,7 +46,7 @@ func Run(t *testing.T, c Config) {
 	for name, test := range map[string]func(*testing.T, Config){
 		"exit": testExit, "output": testOutput, "extra": testExtra, "environment": testEnvironment, "missing": testMissing,
 		"refused": testRefused, "listen": testListen, "kill": testKill, "freeze": testFreeze, "cpus": testSetCPUs, "destroy": testDestroy,
-		"many": testMany, "cancelled": testCancelled,
+		"many": testMany, "cancelled": testCancelled, "attach refused": testAttachRefused,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
@@ -58,6 +58,7 @@ func Run(t *testing.T, c Config) {
 	if c.Limits {
 		for name, test := range map[string]func(*testing.T, Config){
 			"memory": testMemory, "disk": testDisk, "usage": testUsage, "cpu": testCPU,
+			"attach": testAttach, "attach memory": testAttachMemory, "attach disk": testAttachDisk,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, c) })
 		}

@@ -3,14 +3,19 @@
 
 const { env } = process;
 const TRACE = '_X_AMZN_TRACE_ID';
-const constant = {
-  functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
-  functionName: env.AWS_LAMBDA_FUNCTION_NAME,
-  memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
-  logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
-  logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
-};
+let constant;
 let lastTrace;
+
+/** Reads what the environment says of the function. */
+function readEnvironment() {
+  constant = {
+    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+  };
+}
 
 function parse(text, name) {
   if (text === '') return undefined;
@@ -54,4 +59,4 @@ class InvokeContext {
   }
 }
 
-module.exports = { InvokeContext };
+module.exports = { InvokeContext, readEnvironment };

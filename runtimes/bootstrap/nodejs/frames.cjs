@@ -7,6 +7,7 @@ const errors = require('./errors.cjs');
 const FD = 3;
 const HEADER = 5;
 const MAX_TYPE = 255;
+const MAX_CONTENT_TYPE = 256;
 let input = Buffer.allocUnsafeSlow(64 << 10);
 let output = Buffer.allocUnsafeSlow(16 << 10);
 
@@ -20,8 +21,8 @@ function fill(buf, from, to) {
   return from;
 }
 
-/** Waits for one event. */
-function receive() {
+/** Waits for one frame, and returns the buffer that it is in and its size. */
+function receiveFrame() {
   let buf = input;
   const have = fill(buf, 0, 4);
   const size = 4 + buf.readUInt32LE(0);
@@ -30,6 +31,19 @@ function receive() {
     input.copy(buf, 0, 0, have);
   }
   fill(buf, have, size);
+  return { buf, size };
+}
+
+/** Says that this process waits for its function, and returns the function's environment: NAME=VALUE, … */
+function park() {
+  send('P', undefined, '');
+  const { buf, size } = receiveFrame();
+  return buf.utf8Slice(HEADER, size).split('\0');
+}
+
+/** Waits for one event. */
+function receive() {
+  const { buf, size } = receiveFrame();
   const meta = HEADER + 4 + buf.readUInt32LE(HEADER);
   const [deadline, requestId, arn, traceId, clientContext, identity, tenantId] = buf.utf8Slice(HEADER + 4, meta).split('\0');
   return { deadline: +deadline, requestId, arn, traceId, clientContext, identity, tenantId, payload: buf.utf8Slice(meta, size) };
@@ -55,6 +69,17 @@ function send(kind, type, text) {
   write(buf, size);
 }
 
+/** Sends a frame whose body is bytes; a small one with one write. */
+function sendBytes(kind, bytes) {
+  const buf = output;
+  const joined = HEADER + bytes.length <= buf.length;
+  buf.writeUInt32LE(bytes.length + 1, 0);
+  buf[4] = kind.charCodeAt(0);
+  if (joined) buf.set(bytes, HEADER);
+  write(buf, joined ? HEADER + bytes.length : HEADER);
+  if (!joined) write(bytes, bytes.length);
+}
+
 function sendFailure(kind, error) {
   const described = errors.describe(error);
   const type = Buffer.from(String(described.errorType)).subarray(0, MAX_TYPE);
@@ -72,17 +97,17 @@ function stringify(value) {
 }
 
 module.exports = {
+  park,
   receive,
   sendNext: () => send('N', undefined, ''),
   /** Answers with the JSON of value, and asks for the next event. Throws, and sends nothing, if there is none. */
   sendResult: (value) => send('R', undefined, stringify(value)),
-  /** Answers with bytes, and does not ask for the next event. */
-  sendBytes(body) {
-    const head = Buffer.alloc(HEADER);
-    head.writeUInt32LE(body.length + 1, 0);
-    head[4] = 'r'.charCodeAt(0);
-    write(Buffer.concat([head, body]), HEADER + body.length);
-  },
+  /** Begins a response that comes in parts. */
+  beginStream: (contentType) => sendBytes('B', Buffer.from(contentType === undefined ? '' : String(contentType)).subarray(0, MAX_CONTENT_TYPE)),
+  /** Sends a part of it. Waits while its reader is slower than the function. */
+  sendChunk: (bytes) => sendBytes('C', bytes),
+  /** Ends it, and does not ask for the next event. */
+  finishStream: () => send('f', undefined, ''),
   sendError: (error, next) => sendFailure(next ? 'E' : 'e', error),
   sendInitError: (error) => sendFailure('I', error),
 };

@@ -10,7 +10,8 @@ const errors = require('./errors.cjs');
 const logs = require('./logs.cjs');
 const frames = require('./frames.cjs');
 const loader = require('./loader.cjs');
-const { InvokeContext } = require('./context.cjs');
+const context = require('./context.cjs');
+const parking = require('./parking.cjs');
 
 let failing; // what an error that nobody caught calls: (error, exit status)
 let onEmptyLoop = nothing; // called when the event loop has run dry
@@ -40,7 +41,7 @@ class Runtime {
 
   next() {
     const event = frames.receive();
-    const invocation = new InvokeContext(event);
+    const invocation = new context.InvokeContext(event);
     logs.current(event.requestId, event.tenantId);
     onEmptyLoop = nothing;
     failing = (error) => frames.sendError(error, false);
@@ -97,13 +98,17 @@ class Runtime {
     }
   }
 
-  /** Handlers of awslambda.streamifyResponse. What they write is collected and answered when the stream ends. */
+  /** Handlers of awslambda.streamifyResponse. What they write goes out as they write it. */
   runStreaming(event, invocation) {
     const { ResponseStream } = require('./stream.cjs');
     const context = invocation.build({});
-    const stream = new ResponseStream((body) => {
-      failing = nothing;
-      frames.sendBytes(body);
+    const stream = new ResponseStream({
+      begin: frames.beginStream,
+      chunk: frames.sendChunk,
+      end() {
+        failing = nothing;
+        frames.finishStream();
+      },
     });
     const next = () => {
       frames.sendNext();
@@ -140,7 +145,9 @@ class Runtime {
 }
 
 async function main() {
+  if (parking.wanted()) await parking.wait();
   logs.patchConsole();
+  context.readEnvironment();
   failing = (error) => frames.sendInitError(error);
   process.on('uncaughtException', die('Uncaught Exception', 129));
   process.on('unhandledRejection', (reason, promise) =>

@@ -79,4 +79,4 @@ function isStreaming(handler) {
   return true;
 }
 
-module.exports = { load, isStreaming };
+module.exports = { load, loadModule, isStreaming };

@@ -7,7 +7,7 @@ const util = require('util');
 const { format: formatError } = require('./errors.cjs');
 
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
-const asJson = (process.env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
+let asJson = false;
 
 // Where AWS's runtime keeps them, too: libraries read them there.
 const REQUEST_ID = Symbol.for('aws.lambda.runtime.requestId');
@@ -63,6 +63,7 @@ function jsonLine(level, args) {
 
 /** Makes console.trace to console.fatal write such lines, those below AWS_LAMBDA_LOG_LEVEL none. */
 function patchConsole() {
+  asJson = (process.env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
   const write = asJson ? jsonLine : textLine;
   const lowest = Math.max(0, LEVELS.indexOf((process.env.AWS_LAMBDA_LOG_LEVEL || '').toUpperCase()));
   LEVELS.forEach((level, i) => {

@@ -1,5 +1,5 @@
 'use strict';
-// The stream that handlers of awslambda.streamifyResponse write to. It collects; the answer goes out when it ends.
+// The stream that handlers of awslambda.streamifyResponse write to. Each write goes out at once.
 
 const { Writable } = require('stream');
 const { InvalidStreamingOperation } = require('./errors.cjs');
@@ -7,15 +7,22 @@ const { InvalidStreamingOperation } = require('./errors.cjs');
 const HTTP_PRELUDE = 'application/vnd.awslambda.http-integration-response';
 
 class ResponseStream extends Writable {
-  #chunks = [];
-  #answer;
+  #to;
+  #begun = false;
   #ended = false;
   #abandoned = false;
   #started = false;
 
-  constructor(answer) {
+  /** to has begin(contentType), chunk(bytes) and end(). */
+  constructor(to) {
     super({ decodeStrings: true });
-    this.#answer = answer;
+    this.#to = to;
+  }
+
+  #begin() {
+    if (this.#begun) return;
+    this.#begun = true;
+    this.#to.begin(this.contentType);
   }
 
   setContentType(type) {
@@ -40,14 +47,18 @@ class ResponseStream extends Writable {
   }
 
   _write(chunk, _encoding, done) {
-    this.#chunks.push(chunk);
+    if (!this.#abandoned) {
+      this.#begin();
+      if (chunk.length > 0) this.#to.chunk(chunk);
+    }
     done();
   }
 
   _final(done) {
     if (!this.#abandoned) {
       this.#ended = true;
-      this.#answer(Buffer.concat(this.#chunks));
+      this.#begin();
+      this.#to.end();
     }
     done();
   }

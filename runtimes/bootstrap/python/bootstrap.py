@@ -4,7 +4,8 @@ The frames are described in Berth's package runtimeapi (frames.go). What a funct
 lines, sys.path) is what AWS's own runtime shows it.
 
 A cold start waits for every import below, so there are next to none: json's and logging's machinery would triple the time
-to the first event. What is needed for errors and for logging is imported when it is first used.
+to the first event. What is needed for errors and for logging is imported when it is first used. A process that is started
+before there is a function for it imports some modules ahead (_park).
 """
 
 import builtins
@@ -17,7 +18,8 @@ _CHUNK = 65536
 _NEXT = b"\x01\x00\x00\x00N"
 _WRAPPED = "_BERTH_WRAPPED"
 _ENVIRON = os.environ
-_JSON_LOGS = _ENVIRON.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+_PARK = "_BERTH_PARK"
+_PARKED = b"\x01\x00\x00\x00P"
 _NO_BREAK_SPACE = "\u00a0"
 
 
@@ -26,6 +28,7 @@ class Current:
 
     request_id = ""
     tenant_id = None
+    json_logs = False
 
 
 class Fault(Exception):
@@ -181,11 +184,13 @@ def _context_json(text, name):
 
 
 class LambdaContext:
-    log_group_name = _ENVIRON.get("AWS_LAMBDA_LOG_GROUP_NAME")
-    log_stream_name = _ENVIRON.get("AWS_LAMBDA_LOG_STREAM_NAME")
-    function_name = _ENVIRON.get("AWS_LAMBDA_FUNCTION_NAME")
-    memory_limit_in_mb = _ENVIRON.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-    function_version = _ENVIRON.get("AWS_LAMBDA_FUNCTION_VERSION")
+    @classmethod
+    def read_environ(cls):
+        cls.log_group_name = _ENVIRON.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        cls.log_stream_name = _ENVIRON.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        cls.function_name = _ENVIRON.get("AWS_LAMBDA_FUNCTION_NAME")
+        cls.memory_limit_in_mb = _ENVIRON.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        cls.function_version = _ENVIRON.get("AWS_LAMBDA_FUNCTION_VERSION")
 
     def __init__(self, request_id, arn, deadline_ms, client_context, identity, tenant_id):
         self.aws_request_id = request_id
@@ -237,7 +242,7 @@ def _describe(exc, request_id):
 
 
 def _log_error(error):
-    if _JSON_LOGS:
+    if Current.json_logs:
         now = time.time()
         stamp = "%s.%03dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)), now * 1000 % 1000)
         sys.stdout.write(_dumps(dict({"timestamp": stamp, "level": "ERROR"}, **error)) + "\n")
@@ -337,6 +342,8 @@ def _load(name):
         )
     import importlib
 
+    # Compiled files cannot be kept: the code is read-only, and each attempt costs two system calls.
+    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         module = importlib.import_module(module_name.replace("/", "."))
     except ImportError as e:
@@ -347,10 +354,18 @@ def _load(name):
             "Syntax error in module '%s': %s" % (module_name, e),
             ['  File "%s" Line %s\n    %s' % (e.filename, e.lineno, e.text)],
         )
+    finally:
+        sys.dont_write_bytecode = keep
     try:
         return getattr(module, function)
     except AttributeError:
         raise Fault("Runtime.HandlerNotFound", "Handler '%s' missing on module '%s'" % (function, module_name))
+
+
+def _set_up_logging(module):
+    import _berth_logging
+
+    _berth_logging.set_up(module, Current, Current.json_logs, _ENVIRON.get("AWS_LAMBDA_LOG_LEVEL"))
 
 
 class _LoggingHook:
@@ -372,9 +387,7 @@ class _LoggingHook:
             execute(module)
             if not hasattr(module, "getLogger") or not hasattr(module, "Formatter"):
                 return  # a file of the function that happens to have this name
-            import _berth_logging
-
-            _berth_logging.set_up(module, Current, _JSON_LOGS, _ENVIRON.get("AWS_LAMBDA_LOG_LEVEL"))
+            _set_up_logging(module)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -396,15 +409,74 @@ def _wrap():
     os.execv(wrapper, [wrapper, sys.executable, "-S", sys.argv[0]])
 
 
+# ---- waiting for a function ------------------------------------------------------------------------------------------
+
+
+def _rehearse():
+    """Goes the way of a first call once, so that the function's goes over memory that is there and code that is warm."""
+    meta = b"0\0\0\0\0\0\0"
+    frame = b"\0\0\0\0V" + len(meta).to_bytes(4, "little") + meta
+    exec(compile("def handler(event, context):\n    return event\n", "rehearsal.py", "exec"), {})
+    for _ in range(3):
+        sys.modules.pop("_berth_rehearsal", None)
+        handler = _load("_berth_rehearsal.handler")
+        _handle(handler, frame + b'{"a": [1, "b"]}')
+        _ENVIRON[_PARK] = "x"
+        del _ENVIRON[_PARK]
+        os.listdir("/")
+    sys.modules.pop("_berth_rehearsal", None)
+    sys.path_importer_cache.clear()
+    Current.request_id = ""
+
+
+def _park():
+    """Imports the modules that _BERTH_PARK names, waits until a function is known, and becomes a process that was started
+    for it: same variables, directory, time zone, search path. No code of a function has run before, and none ever will in
+    another process that was forked from this one, so memory, seeds and descriptors are the function's own."""
+    names = _ENVIRON.pop(_PARK)
+    before = set(sys.modules)
+    for name in names.split(","):
+        __import__(name)
+    _rehearse()
+    ahead = {name.split(".")[0] for name in sys.modules if name not in before}
+    import gc
+
+    gc.collect()
+    gc.freeze()  # what is there now is never garbage: leave it out of the function's collections
+    has = dict(_ENVIRON)
+    _send(_PARKED)
+    data = _receive()
+    wanted = dict(pair.split("=", 1) for pair in os.fsdecode(data[5:]).split("\0"))
+    for name, value in has.items():
+        if name not in wanted:
+            del _ENVIRON[name]
+        elif wanted[name] == value:
+            del wanted[name]
+    for name, value in wanted.items():
+        _ENVIRON[name] = value
+    if _ENVIRON.get("TZ") != has.get("TZ"):
+        time.tzset()
+    os.chdir(_ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task"))  # the directory of before lies under the function's code
+    return ahead
+
+
+def _forget_shadowed(ahead, directories):
+    """Lets modules of the function win over those that were imported ahead, as they do in a process that is started anew."""
+    for directory in directories:
+        try:
+            entries = os.listdir(directory)
+        except OSError:
+            continue
+        for shadowed in ahead.intersection([entry.split(".")[0] for entry in entries]):
+            for name in [n for n in sys.modules if n == shadowed or n.startswith(shadowed + ".")]:
+                del sys.modules[name]
+
+
 def _set_up():
+    """What does not depend on the function."""
     os.set_inheritable(_FD, False)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
-
-    root = _ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task")
-    first = [root, "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
-    sys.path[:] = list(dict.fromkeys(first + sys.path))
-    sys.meta_path.insert(0, _LoggingHook)
 
     import _sitebuiltins  # exit() and quit() come with site, whose scan of the disk is skipped
 
@@ -412,9 +484,30 @@ def _set_up():
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
 
 
+def _set_up_function(ahead):
+    Current.json_logs = _ENVIRON.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+    LambdaContext.read_environ()
+    root = _ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task")
+    first = [root, "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
+    if ahead:
+        _forget_shadowed(ahead, first)
+    sys.path[:] = list(dict.fromkeys(first + sys.path))
+    logging = sys.modules.get("logging")
+    if logging is None:
+        sys.meta_path.insert(0, _LoggingHook)
+    else:  # imported ahead
+        logging._startTime = time.time_ns() if sys.version_info >= (3, 13) else time.time()
+        _set_up_logging(logging)
+
+
 def main():
-    _wrap()
-    _set_up()
+    if _PARK in _ENVIRON:
+        _set_up()
+        _set_up_function(_park())
+    else:
+        _wrap()
+        _set_up()
+        _set_up_function(None)
     try:
         handler = _load(_ENVIRON.get("_HANDLER", ""))
     except Exception as e:

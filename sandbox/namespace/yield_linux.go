@@ -1,0 +1,80 @@
+package namespace
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Yield implements sandbox.Sandbox. The kernel weighs groups against their siblings only, so being last among the sandboxes
+// would not be being last on the machine. On cgroup v1 the processes go to one group beside the sandboxes' parent meanwhile,
+// in the processor hierarchy only; the share's limit does not hold there, but nobody suffers. On v2 the group is the
+// memory's as well, and only its weight among the sandboxes changes.
+func (b *box) Yield(_ context.Context, yield bool) error {
+	return b.share(func(g *group) error {
+		if g.c.unified {
+			var w limitWriter
+			value := "0"
+			if yield {
+				value = "1"
+			}
+			w.setIfThere(g.dir(g.c.v2)+"/cpu.idle", value)
+			return w.err
+		}
+		if g.c.cpu == "" {
+			return nil
+		}
+		to := g.dir(g.c.cpu)
+		if yield {
+			to = g.c.low()
+		}
+		return g.moveTo(to, b.pid)
+	})
+}
+
+// moveTo puts all processes of the sandbox but its init into a group of the processor hierarchy.
+func (g *group) moveTo(dir string, init int) error {
+	members := g.c.pids // any hierarchy that they do not leave
+	if members == "" {
+		members = g.c.memory
+	}
+	if members == "" {
+		return nil
+	}
+	text, err := os.ReadFile(g.dir(members) + "/cgroup.procs")
+	if err != nil {
+		return err
+	}
+	for _, pid := range bytes.Fields(text) {
+		if string(pid) == strconv.Itoa(init) {
+			continue
+		}
+		if err := writeFile(dir+"/cgroup.procs", string(pid)); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
+// low is the group of those that yield.
+func (c *cgroups) low() string { return filepath.Join(c.cpu, c.name+"-yielding") }
+
+// makeLow makes it, on cgroup v1.
+func (c *cgroups) makeLow() error {
+	if c.unified || c.cpu == "" {
+		return nil
+	}
+	if err := os.Mkdir(c.low(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := writeFile(c.low()+"/cpu.idle", "1"); err == nil {
+		return nil
+	}
+	return writeFile(c.low()+"/cpu.shares", "2") // the least there is; kernels before 5.15
+}
