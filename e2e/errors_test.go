@@ -37,8 +37,9 @@ def handler(event, context):
 // TestFunctionErrors expects each failure as a client sees it, and the function to be usable after each of them.
 func TestFunctionErrors(t *testing.T) {
 	c := sharedClient(t)
-	name := "failing"
-	python(t, c, name, failing, timeout(2), func(in *lambda.CreateFunctionInput) { in.MemorySize = aws.Int32(128) })
+	small := func(in *lambda.CreateFunctionInput) { in.MemorySize = aws.Int32(128) }
+	python(t, c, "failing", failing, timeout(60), small)
+	python(t, c, "sleeping", failing, timeout(2), small)
 	for _, want := range []struct{ how, kind, message string }{
 		{"raise", "ValueError", "broken on purpose"},
 		{"exit", "Runtime.ExitError", "Runtime exited without providing a reason"},
@@ -48,6 +49,10 @@ func TestFunctionErrors(t *testing.T) {
 		{"big", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (6291556 bytes)."},
 	} {
 		t.Run(want.how, func(t *testing.T) {
+			name := "failing"
+			if want.how == "sleep" {
+				name = "sleeping"
+			}
 			out := invoke(t, c, &lambda.InvokeInput{FunctionName: &name, Payload: []byte(`{"how":"` + want.how + `"}`)})
 			if aws.ToString(out.FunctionError) != "Unhandled" || out.StatusCode != 200 {
 				t.Fatalf("answered %d %q %.200s, want an Unhandled error", out.StatusCode, aws.ToString(out.FunctionError), out.Payload)
