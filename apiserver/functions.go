@@ -14,9 +14,13 @@ import (
 	"berth/lambda"
 )
 
-// ref makes a caller's name of a function whole.
+// ref makes a caller's name of a function whole. Of other accounts it takes none but the function that permit let through.
 func (s *Server) ref(c *call, name, qualifier *string) (lambda.Ref, error) {
-	return lambda.ParseRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
+	ref, err := lambda.ReadRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
+	if err == nil && ref.Account != c.account && idOf(ref) != c.function {
+		return lambda.ParseRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
+	}
+	return ref, err
 }
 
 func idOf(ref lambda.Ref) catalog.ID { return catalog.ID{Account: ref.Account, Name: ref.Function} }

@@ -151,7 +151,7 @@ func newProber(t *testing.T) *prober {
 	s.catalog = p.catalog
 	p.server, err = apiserver.New(apiserver.Config{
 		Catalog: p.catalog, Blobs: memory.NewBlobs(), Invoker: s, Preparer: s, Inspect: code.Inspect, Events: &inbox{s},
-		Authenticate: func(*http.Request, []byte) (lambda.AccountID, error) { return probeAccount, nil },
+		Authenticate: func(*http.Request, []byte) (lambda.Caller, error) { return lambda.Caller{Account: probeAccount}, nil },
 		Log:          slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ type Config struct {
 	Preparer Preparer
 	// Authenticate says whose request it is, or why it is nobody's (*lambda.Error). body is nil when the request carries no
 	// signature at all; then it has not been read.
-	Authenticate func(r *http.Request, body []byte) (lambda.AccountID, error)
+	Authenticate func(r *http.Request, body []byte) (lambda.Caller, error)
 	// Inspect verifies an uploaded zip. Errors are *lambda.Error, Lambda's own.
 	Inspect func(zip []byte) (code.Info, error)
 	// RuntimeVersion names the version that a runtime ("python3.11") has now, "" if it is not installed. Optional: without it
@@ -113,8 +113,13 @@ type call struct {
 	op      *apimodel.Operation
 	path    apimodel.Path
 	body    []byte
-	account lambda.AccountID
-	id      string // request id
+	who     lambda.Caller
+	account lambda.AccountID // who's
+	id      string           // request id
+
+	// What the gates have let through of another account's: handlers touch nothing else of others.
+	function catalog.ID
+	layer    catalog.LayerID
 }
 
 // handler answers one operation's calls: it writes the answer, or returns an error before it has written anything.

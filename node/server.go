@@ -20,7 +20,7 @@ import (
 type server struct {
 	api          *apiserver.Server
 	logs         *logs.API
-	authenticate func(*http.Request, []byte) (lambda.AccountID, error)
+	authenticate func(*http.Request, []byte) (lambda.Caller, error)
 }
 
 // serverParts is what the HTTP face gets from its process.
@@ -56,14 +56,14 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 }
 
 // authenticator returns who may call: holders of a known key, or everybody in development mode.
-func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte) (lambda.AccountID, error) {
+func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte) (lambda.Caller, error) {
 	verify := auth.NewVerifier(auth.Config{Keys: cat, Region: cfg.Region}).Verify
 	if cfg.DevCredentials {
 		verify = auth.NewDevAuthenticator(cfg.Region).Verify
 	}
-	return func(r *http.Request, body []byte) (lambda.AccountID, error) {
+	return func(r *http.Request, body []byte) (lambda.Caller, error) {
 		identity, err := verify(r, body)
-		return identity.Account, err
+		return identity.Caller, err
 	}
 }
 
@@ -76,13 +76,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.api.ServeHTTP(w, r)
 		return
 	}
-	w.Header()["X-Amzn-Requestid"] = []string{uuid.NewString()}
+	id := uuid.NewString()
+	w.Header()["X-Amzn-Requestid"] = []string{id}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLogsBody))
 	if err != nil {
 		s.logs.Refuse(w, lambda.Errorf(lambda.RequestTooLarge, "the request must be smaller than %d bytes", maxLogsBody))
 		return
 	}
-	account, err := s.authenticate(r, body)
+	who, err := s.authenticate(r, body)
+	if err == nil {
+		action, resource := s.logs.Asks(r, who.Account, body)
+		err = s.api.Authorize(r, id, who, action, resource)
+	}
 	var refused *lambda.Error
 	if errors.As(err, &refused) {
 		s.logs.Refuse(w, refused)
@@ -92,5 +97,5 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.logs.Refuse(w, lambda.Errorf(lambda.ServiceFailure, "Functions' logs are on the disks of the workers that ran them, and this server is none."))
 		return
 	}
-	s.logs.Serve(w, r, account, body)
+	s.logs.Serve(w, r, who.Account, body)
 }
