@@ -14,12 +14,14 @@ import (
 	"berth/lambda"
 	"berth/logs"
 	"berth/store"
+	"berth/sts"
 )
 
-// server is the HTTP face: the Lambda API, and CloudWatch Logs on the same port.
+// server is the HTTP face: the Lambda API, and CloudWatch Logs and STS on the same port.
 type server struct {
 	api          *apiserver.Server
 	logs         *logs.API
+	sts          *sts.API
 	authenticate func(*http.Request, []byte) (lambda.Caller, error)
 }
 
@@ -52,7 +54,7 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{api: api, logs: &logs.API{Store: p.logs, Region: cfg.Region, Log: cfg.Log}, authenticate: authenticate}, nil
+	return &server{api: api, logs: &logs.API{Store: p.logs, Region: cfg.Region, Log: cfg.Log}, sts: &sts.API{Log: cfg.Log}, authenticate: authenticate}, nil
 }
 
 // authenticator returns who may call: holders of a known key, or everybody in development mode.
@@ -70,12 +72,35 @@ func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte)
 // maxLogsBody bounds a request of the logs API, in bytes.
 const maxLogsBody = 1 << 20
 
-// ServeHTTP tells the two protocols apart: CloudWatch Logs names its operation in a header.
+// ServeHTTP tells the protocols apart: CloudWatch Logs names its operation in a header, STS takes forms.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.logs.Handles(r) {
+	switch {
+	case s.logs.Handles(r):
+		s.serveLogs(w, r)
+	case s.sts.Handles(r):
+		s.serveSTS(w, r)
+	default:
 		s.api.ServeHTTP(w, r)
+	}
+}
+
+func (s *server) serveSTS(w http.ResponseWriter, r *http.Request) {
+	id := uuid.NewString()
+	w.Header()["X-Amzn-Requestid"] = []string{id}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, sts.MaxBody))
+	if err != nil {
+		s.sts.Refuse(w, id, lambda.Errorf(lambda.RequestEntityTooLarge, "The request must be smaller than %d bytes, and whole.", sts.MaxBody))
 		return
 	}
+	who, err := s.authenticate(r, body)
+	if err != nil {
+		s.sts.Refuse(w, id, err)
+		return
+	}
+	s.sts.Serve(w, r, id, who, body)
+}
+
+func (s *server) serveLogs(w http.ResponseWriter, r *http.Request) {
 	id := uuid.NewString()
 	w.Header()["X-Amzn-Requestid"] = []string{id}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLogsBody))
