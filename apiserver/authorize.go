@@ -61,6 +61,18 @@ func (s *Server) Authorize(r *http.Request, id string, who lambda.Caller, action
 	return s.permitOwn(&call{r: r, id: id, who: who, account: who.Account}, action, resource)
 }
 
+// PermitURL asks whether somebody may call a function by its URL: who is the zero Caller when the URL's authType is NONE, and
+// who signed when it is AWS_IAM. ref has the qualifier that the URL is of. Error: AccessDenied; what the caller of a URL is told
+// is less than its text.
+func (s *Server) PermitURL(r *http.Request, id string, who lambda.Caller, ref lambda.Ref, authType string) error {
+	c := &call{r: r, id: id, who: who, account: who.Account}
+	if s.unquestioned(c, ref.Account) {
+		return nil
+	}
+	return s.ask(c, &question{action: "lambda:InvokeFunctionUrl", resource: ref.ARN(), owner: ref.Account, policy: s.functionPolicy(ref),
+		context: policy.Context{policy.FunctionURLType: {authType}, policy.ViaFunctionURL: {"true"}}})
+}
+
 // ownARN names something of Berth's own in the caller's account.
 func (s *Server) ownARN(c *call, what string) string {
 	return "arn:aws:berth:" + s.cfg.Catalog.Region() + ":" + string(c.account) + ":" + what
@@ -80,9 +92,9 @@ func (s *Server) permitLayer(c *call, id catalog.LayerID, n int64) error {
 
 // ask has a question decided, logs the decision, and returns AccessDenied for a no.
 func (s *Server) ask(c *call, q *question) error {
-	r := policy.Request{
-		Principal: policy.Principal{Account: string(c.account), ARN: c.who.ARN()},
-		Action:    q.action, Resource: q.resource, Owner: string(q.owner), Policy: q.policy,
+	r := policy.Request{Action: q.action, Resource: q.resource, Owner: string(q.owner), Policy: q.policy}
+	if c.account != "" {
+		r.Principal = policy.Principal{Account: string(c.account), ARN: c.who.ARN()}
 	}
 	if c.who.Restricted {
 		r.Identity = policy.Of() // nothing, if the key has gone meanwhile
@@ -103,15 +115,16 @@ func (s *Server) ask(c *call, q *question) error {
 func (s *Server) requestContext(c *call, q *question) policy.Context {
 	now := time.Now().UTC()
 	ctx := policy.Context{
-		policy.PrincipalARN:     {c.who.ARN()},
-		policy.PrincipalAccount: {string(c.account)},
-		policy.PrincipalType:    {"Account"},
-		policy.UserID:           {c.who.UserID()},
-		policy.ResourceAccount:  {string(q.owner)},
-		policy.RequestedRegion:  {s.cfg.Catalog.Region()},
-		policy.SecureTransport:  {strconv.FormatBool(c.r.TLS != nil)},
-		policy.CurrentTime:      {now.Format(time.RFC3339)},
-		policy.EpochTime:        {strconv.FormatInt(now.Unix(), 10)},
+		policy.PrincipalType:   {"Anonymous"},
+		policy.ResourceAccount: {string(q.owner)},
+		policy.RequestedRegion: {s.cfg.Catalog.Region()},
+		policy.SecureTransport: {strconv.FormatBool(c.r.TLS != nil)},
+		policy.CurrentTime:     {now.Format(time.RFC3339)},
+		policy.EpochTime:       {strconv.FormatInt(now.Unix(), 10)},
+	}
+	if c.account != "" {
+		ctx[policy.PrincipalType], ctx[policy.UserID] = []string{"Account"}, []string{c.who.UserID()}
+		ctx[policy.PrincipalARN], ctx[policy.PrincipalAccount] = []string{c.who.ARN()}, []string{string(c.account)}
 	}
 	if c.who.User != "" {
 		ctx[policy.PrincipalType], ctx[policy.UserName] = []string{"User"}, []string{c.who.User}

@@ -326,6 +326,42 @@ func TestContextKeys(t *testing.T) {
 	wantCode(t, err, lambda.AccessDenied, "lambda:CreateFunction")
 }
 
+// TestPermitURL: without a signature a URL needs a permission for everybody and for its kind of authentication.
+func TestPermitURL(t *testing.T) {
+	f := start(t)
+	f.create(t, "f")
+	r, err := http.NewRequest(http.MethodGet, "http://h/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := lambda.Ref{Account: catalog.FirstAccount, Region: region, Function: "f"}
+	version := ref
+	version.Qualifier = "1"
+	nobody, root, other := lambda.Caller{}, lambda.Caller{Account: catalog.FirstAccount}, lambda.Caller{Account: otherAccount}
+	ask := func(who lambda.Caller, ref lambda.Ref, kind string, want bool) {
+		t.Helper()
+		if err := f.server.PermitURL(r, "id", who, ref, kind); (err == nil) != want || err != nil && lambda.CodeOf(err) != lambda.AccessDenied {
+			t.Errorf("%q on %s with %s: %v, want allowed %v", who.Account, ref.ARN(), kind, err, want)
+		}
+	}
+	ask(nobody, ref, "NONE", false)
+	ask(root, ref, "AWS_IAM", true)
+	ask(other, ref, "AWS_IAM", false)
+	if _, err := f.client.AddPermission(t.Context(), &sdk.AddPermissionInput{FunctionName: aws.String("f"), StatementId: aws.String("url"),
+		Action: aws.String("lambda:InvokeFunctionUrl"), Principal: aws.String("*"), FunctionUrlAuthType: types.FunctionUrlAuthTypeNone}); err != nil {
+		t.Fatal(err)
+	}
+	ask(nobody, ref, "NONE", true)
+	ask(nobody, ref, "AWS_IAM", false)
+	ask(nobody, version, "NONE", false)
+	ask(other, ref, "AWS_IAM", false)
+	if _, err := f.client.AddPermission(t.Context(), &sdk.AddPermissionInput{FunctionName: aws.String("f"), StatementId: aws.String("iam"),
+		Action: aws.String("lambda:InvokeFunctionUrl"), Principal: aws.String(string(otherAccount)), FunctionUrlAuthType: types.FunctionUrlAuthTypeAwsIam}); err != nil {
+		t.Fatal(err)
+	}
+	ask(other, ref, "AWS_IAM", true)
+}
+
 // TestUnquestionedCallCostsNothing: a key without a policy on its own function builds nothing to be judged.
 func TestUnquestionedCallCostsNothing(t *testing.T) {
 	f := start(t)

@@ -98,7 +98,7 @@ type prober struct {
 	zip     string
 	mapping string
 	signing string
-	layer   int64   // number of a version
+	layer   int64 // number of a version
 	who     lambda.Caller
 	body    *string // instead of the next input's own
 	count   int

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -72,9 +73,12 @@ func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte)
 // maxLogsBody bounds a request of the logs API, in bytes.
 const maxLogsBody = 1 << 20
 
-// ServeHTTP tells the protocols apart: CloudWatch Logs names its operation in a header, STS takes forms.
+// ServeHTTP tells the protocols apart: CloudWatch Logs names its operation in a header, STS takes forms. What comes for the
+// host of a function URL is the function's, whatever it looks like.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
+	case strings.Contains(r.Host, ".lambda-url."):
+		s.api.ServeHTTP(w, r)
 	case s.logs.Handles(r):
 		s.serveLogs(w, r)
 	case s.sts.Handles(r):
