@@ -163,6 +163,26 @@ func TestOperationsBetweenAccounts(t *testing.T) {
 		t.Errorf("the owner: %v", err)
 	}
 
+	// The owner's code signing holds for everybody.
+	signing, err := f.client.CreateCodeSigningConfig(t.Context(), &sdk.CreateCodeSigningConfigInput{
+		AllowedPublishers:   &types.AllowedPublishers{SigningProfileVersionArns: []string{"arn:aws:signer:us-east-1:000000000001:/signing-profiles/p/1"}},
+		CodeSigningPolicies: &types.CodeSigningPolicies{UntrustedArtifactOnDeployment: types.CodeSigningPolicyEnforce}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	update := func() error {
+		_, err := root.UpdateFunctionCode(t.Context(), &sdk.UpdateFunctionCodeInput{FunctionName: name, ZipFile: zipOf(t, "v2")})
+		return err
+	}
+	if err := update(); err != nil {
+		t.Errorf("UpdateFunctionCode: %v", err)
+	}
+	f.waitUpdated(t, "f")
+	if _, err := f.client.PutFunctionCodeSigningConfig(t.Context(), &sdk.PutFunctionCodeSigningConfigInput{FunctionName: name, CodeSigningConfigArn: signing.CodeSigningConfig.CodeSigningConfigArn}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, update(), lambda.CodeVerification, "code signing policy")
+
 	// With permission, what is missing is missing.
 	if _, err := root.DeleteAlias(t.Context(), &sdk.DeleteAliasInput{FunctionName: name, Name: aws.String("a")}); err != nil {
 		t.Errorf("DeleteAlias: %v", err)

@@ -62,7 +62,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	if in.CodeSigningConfigArn != nil && signing == "" {
 		return nil, missing
 	}
-	if err := s.checkSigned(c, signing); err != nil {
+	if err := s.checkSigned(c.account, signing); err != nil {
 		return nil, err
 	}
 	v := defaults(id)

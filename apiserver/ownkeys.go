@@ -111,10 +111,10 @@ func (s *Server) listAccounts(c *call) error {
 	if err := s.permitOwn(c, "berth:ListAccounts", "*"); err != nil {
 		return err
 	}
-	list := []AccountEntry{}
+	list, keys := []AccountEntry{}, s.cfg.Catalog.KeyCounts()
 	for _, a := range s.cfg.Catalog.Accounts() {
 		list = append(list, AccountEntry{Account: a.ID, Concurrency: a.Concurrency,
-			Functions: s.cfg.Catalog.Usage(a.ID).Functions, Keys: len(s.cfg.Catalog.Keys(a.ID))})
+			Functions: s.cfg.Catalog.Usage(a.ID).Functions, Keys: keys[a.ID]})
 	}
 	return answerJSON(c, map[string]any{"accounts": list})
 }

@@ -80,6 +80,17 @@ func (c *Catalog) Keys(a lambda.AccountID) []*Key {
 	return list
 }
 
+// KeyCounts returns how many access keys each account has.
+func (c *Catalog) KeyCounts() map[lambda.AccountID]int {
+	counts := make(map[lambda.AccountID]int)
+	for _, k := range c.keys(keyPrefix) {
+		if key, ok := find[Key](c, k); ok {
+			counts[key.Account]++
+		}
+	}
+	return counts
+}
+
 // CreateKey makes an access key of an account that exists, with a random id and secret. user "" is the account's root;
 // text "" is no policy: the key may do everything in its account. Errors: ResourceNotFound, InvalidParameterValue,
 // MalformedPolicy.

@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Principal is who asks. The zero value is nobody in particular: an anonymous call.
 type Principal struct {
 	Account string // twelve digits, "" for anonymous calls and services
@@ -68,7 +70,11 @@ func Message(r *Request, d Decision) string {
 	if who == "" {
 		who = "anonymous"
 	}
-	return "User: " + who + " is not authorized to perform: " + r.Action + " on resource: " + r.Resource + " " + d.Reason(r.Action)
+	resource := r.Resource
+	if len(resource) > maxResource {
+		resource = strings.ToValidUTF8(resource[:maxResource], "") + "…"
+	}
+	return "User: " + who + " is not authorized to perform: " + r.Action + " on resource: " + resource + " " + d.Reason(r.Action)
 }
 
 // Decide answers a request.
