@@ -17,8 +17,8 @@ import (
 	"berth/lambda"
 )
 
-// own sends a signed request to one of Berth's own paths.
-func (f *fixture) own(t testing.TB, key lambda.AccessKey, method, path, body string) (status int, kind, answer string) {
+// ownAs sends a signed request to one of Berth's own paths.
+func (f *fixture) ownAs(t testing.TB, key lambda.AccessKey, method, path, body string) (status int, kind, answer string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, f.URL+path, bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -74,12 +74,12 @@ func TestKeyRequests(t *testing.T) {
 		{"DELETE", "/berth/v1/accounts/..%2f..%2fkey", "", 404, lambda.ResourceNotFound},
 		{"DELETE", "/berth/v1/accounts/000000000001", "", 409, lambda.ResourceConflict},
 	} {
-		status, kind, answer := f.own(t, f.key, tt.method, tt.path, tt.body)
+		status, kind, answer := f.ownAs(t, f.key, tt.method, tt.path, tt.body)
 		if status != tt.status || kind != string(tt.kind) || strings.Contains(answer, f.key.Secret) || strings.Contains(answer, "secretAccessKey") {
 			t.Errorf("%s %s %.80s: %d %s %.300s; want %d %s", tt.method, tt.path, tt.body, status, kind, answer, tt.status, tt.kind)
 		}
 	}
-	if status, kind, _ := f.own(t, lambda.AccessKey{ID: f.key.ID, Secret: "wrong", Account: catalog.FirstAccount}, "GET", "/berth/v1/keys", ""); status != 403 || kind != string(lambda.InvalidSignature) {
+	if status, kind, _ := f.ownAs(t, lambda.AccessKey{ID: f.key.ID, Secret: "wrong", Account: catalog.FirstAccount}, "GET", "/berth/v1/keys", ""); status != 403 || kind != string(lambda.InvalidSignature) {
 		t.Errorf("with a wrong secret: %d %s", status, kind)
 	}
 	resp, err := http.Get(f.URL + "/berth/v1/accounts")
@@ -98,18 +98,18 @@ func TestScheduleNeedsItsFunction(t *testing.T) {
 	f.create(t, "f")
 	maker := f.keyFor(t, catalog.FirstAccount, "ann", allow("berth:*", "*"))
 	const body = `{"function":"f","rate":"5m"}`
-	if status, kind, answer := f.own(t, maker, "PUT", "/berth/v1/schedules/s", body); status != 403 || !strings.Contains(answer, "lambda:InvokeFunction") {
+	if status, kind, answer := f.ownAs(t, maker, "PUT", "/berth/v1/schedules/s", body); status != 403 || !strings.Contains(answer, "lambda:InvokeFunction") {
 		t.Errorf("%d %s %s", status, kind, answer)
 	}
 	caller := f.keyFor(t, catalog.FirstAccount, "bob", `{"Statement":{"Effect":"Allow","Action":["berth:PutSchedule","lambda:InvokeFunction"],"Resource":"*"}}`)
-	if status, _, answer := f.own(t, caller, "PUT", "/berth/v1/schedules/s", body); status != 200 {
+	if status, _, answer := f.ownAs(t, caller, "PUT", "/berth/v1/schedules/s", body); status != 200 {
 		t.Errorf("%d %s", status, answer)
 	}
 	for _, tt := range []struct{ method, path, action string }{
 		{"GET", "/berth/v1/schedules/s", "berth:GetSchedule"}, {"DELETE", "/berth/v1/schedules/s", "berth:DeleteSchedule"},
 		{"GET", "/berth/v1/schedules", "berth:ListSchedules"}, {"GET", "/berth/v1/events/f", "berth:GetEvents"},
 	} {
-		if status, _, answer := f.own(t, caller, tt.method, tt.path, ""); status != 403 || !strings.Contains(answer, "to perform: "+tt.action+" on resource: ") {
+		if status, _, answer := f.ownAs(t, caller, tt.method, tt.path, ""); status != 403 || !strings.Contains(answer, "to perform: "+tt.action+" on resource: ") {
 			t.Errorf("%s %s: %d %s", tt.method, tt.path, status, answer)
 		}
 	}
