@@ -11,88 +11,88 @@ import (
 // handlers lists the operations that this server has built, by hand. Invoke is answered by serveInvoke.
 func (s *Server) handlers() map[string]handler {
 	return map[string]handler{
-		"CreateFunction":              op(s, s.createFunction),
-		"GetFunction":                 op(s, s.getFunction),
-		"GetFunctionConfiguration":    op(s, s.getFunctionConfiguration),
-		"ListFunctions":               op(s, s.listFunctions),
-		"UpdateFunctionCode":          op(s, s.updateFunctionCode),
-		"UpdateFunctionConfiguration": op(s, s.updateFunctionConfiguration),
-		"DeleteFunction":              op(s, s.deleteFunction),
+		"CreateFunction":              op(s.createFunction),
+		"GetFunction":                 op(s.getFunction),
+		"GetFunctionConfiguration":    op(s.getFunctionConfiguration),
+		"ListFunctions":               op(s.listFunctions),
+		"UpdateFunctionCode":          op(s.updateFunctionCode),
+		"UpdateFunctionConfiguration": op(s.updateFunctionConfiguration),
+		"DeleteFunction":              op(s.deleteFunction),
 
-		"PublishVersion":         op(s, s.publishVersion),
-		"ListVersionsByFunction": op(s, s.listVersions),
+		"PublishVersion":         op(s.publishVersion),
+		"ListVersionsByFunction": op(s.listVersions),
 
-		"CreateAlias": op(s, s.createAlias),
-		"GetAlias":    op(s, s.getAlias),
-		"ListAliases": op(s, s.listAliases),
-		"UpdateAlias": op(s, s.updateAlias),
-		"DeleteAlias": op(s, s.deleteAlias),
+		"CreateAlias": op(s.createAlias),
+		"GetAlias":    op(s.getAlias),
+		"ListAliases": op(s.listAliases),
+		"UpdateAlias": op(s.updateAlias),
+		"DeleteAlias": op(s.deleteAlias),
 
-		"TagResource":   op(s, s.tagResource),
-		"ListTags":      op(s, s.listTags),
-		"UntagResource": op(s, s.untagResource),
+		"TagResource":   op(s.tagResource),
+		"ListTags":      op(s.listTags),
+		"UntagResource": op(s.untagResource),
 
-		"AddPermission":    op(s, s.addPermission),
-		"GetPolicy":        op(s, s.getPolicy),
-		"RemovePermission": op(s, s.removePermission),
+		"AddPermission":    op(s.addPermission),
+		"GetPolicy":        op(s.getPolicy),
+		"RemovePermission": op(s.removePermission),
 
-		"GetAccountSettings":        op(s, s.getAccountSettings),
-		"PutFunctionConcurrency":    op(s, s.putFunctionConcurrency),
-		"GetFunctionConcurrency":    op(s, s.getFunctionConcurrency),
-		"DeleteFunctionConcurrency": op(s, s.deleteFunctionConcurrency),
+		"GetAccountSettings":        op(s.getAccountSettings),
+		"PutFunctionConcurrency":    op(s.putFunctionConcurrency),
+		"GetFunctionConcurrency":    op(s.getFunctionConcurrency),
+		"DeleteFunctionConcurrency": op(s.deleteFunctionConcurrency),
 
-		"PutProvisionedConcurrencyConfig":    op(s, s.putProvisionedConcurrency),
-		"GetProvisionedConcurrencyConfig":    op(s, s.getProvisionedConcurrency),
-		"ListProvisionedConcurrencyConfigs":  op(s, s.listProvisionedConcurrency),
-		"DeleteProvisionedConcurrencyConfig": op(s, s.deleteProvisionedConcurrency),
+		"PutProvisionedConcurrencyConfig":    op(s.putProvisionedConcurrency),
+		"GetProvisionedConcurrencyConfig":    op(s.getProvisionedConcurrency),
+		"ListProvisionedConcurrencyConfigs":  op(s.listProvisionedConcurrency),
+		"DeleteProvisionedConcurrencyConfig": op(s.deleteProvisionedConcurrency),
 
-		"GetRuntimeManagementConfig": op(s, s.getRuntimeManagementConfig),
+		"GetRuntimeManagementConfig": op(s.getRuntimeManagementConfig),
 
-		"PutFunctionEventInvokeConfig":    op(s, s.putEventConfig),
-		"UpdateFunctionEventInvokeConfig": op(s, s.updateEventConfig),
-		"GetFunctionEventInvokeConfig":    op(s, s.getEventConfig),
-		"ListFunctionEventInvokeConfigs":  op(s, s.listEventConfigs),
-		"DeleteFunctionEventInvokeConfig": op(s, s.deleteEventConfig),
+		"PutFunctionEventInvokeConfig":    op(s.putEventConfig),
+		"UpdateFunctionEventInvokeConfig": op(s.updateEventConfig),
+		"GetFunctionEventInvokeConfig":    op(s.getEventConfig),
+		"ListFunctionEventInvokeConfigs":  op(s.listEventConfigs),
+		"DeleteFunctionEventInvokeConfig": op(s.deleteEventConfig),
 
 		"InvokeAsync":                s.serveInvokeAsync,
-		"GetFunctionRecursionConfig": op(s, s.getFunctionRecursionConfig),
-		"PutFunctionRecursionConfig": op(s, s.putFunctionRecursionConfig),
+		"GetFunctionRecursionConfig": op(s.getFunctionRecursionConfig),
+		"PutFunctionRecursionConfig": op(s.putFunctionRecursionConfig),
 
-		"PublishLayerVersion":  op(s, s.publishLayerVersion),
-		"ListLayers":           op(s, s.listLayers),
-		"ListLayerVersions":    op(s, s.listLayerVersions),
-		"GetLayerVersion":      op(s, s.getLayerVersion),
-		"GetLayerVersionByArn": op(s, s.getLayerVersionByArn),
-		"DeleteLayerVersion":   op(s, s.deleteLayerVersion),
+		"PublishLayerVersion":  op(s.publishLayerVersion),
+		"ListLayers":           op(s.listLayers),
+		"ListLayerVersions":    op(s.listLayerVersions),
+		"GetLayerVersion":      op(s.getLayerVersion),
+		"GetLayerVersionByArn": op(s.getLayerVersionByArn),
+		"DeleteLayerVersion":   op(s.deleteLayerVersion),
 
-		"AddLayerVersionPermission":    op(s, s.addLayerVersionPermission),
-		"GetLayerVersionPolicy":        op(s, s.getLayerVersionPolicy),
-		"RemoveLayerVersionPermission": op(s, s.removeLayerVersionPermission),
+		"AddLayerVersionPermission":    op(s.addLayerVersionPermission),
+		"GetLayerVersionPolicy":        op(s.getLayerVersionPolicy),
+		"RemoveLayerVersionPermission": op(s.removeLayerVersionPermission),
 
-		"CreateEventSourceMapping": op(s, s.createMapping),
-		"GetEventSourceMapping":    op(s, s.getMapping),
-		"ListEventSourceMappings":  op(s, s.listMappings),
-		"UpdateEventSourceMapping": op(s, s.updateMapping),
-		"DeleteEventSourceMapping": op(s, s.deleteMapping),
+		"CreateEventSourceMapping": op(s.createMapping),
+		"GetEventSourceMapping":    op(s.getMapping),
+		"ListEventSourceMappings":  op(s.listMappings),
+		"UpdateEventSourceMapping": op(s.updateMapping),
+		"DeleteEventSourceMapping": op(s.deleteMapping),
 
-		"CreateCodeSigningConfig":          op(s, s.createCodeSigning),
-		"GetCodeSigningConfig":             op(s, s.getCodeSigning),
-		"ListCodeSigningConfigs":           op(s, s.listCodeSignings),
-		"UpdateCodeSigningConfig":          op(s, s.updateCodeSigning),
-		"DeleteCodeSigningConfig":          op(s, s.deleteCodeSigning),
-		"ListFunctionsByCodeSigningConfig": op(s, s.listFunctionsByCodeSigning),
-		"GetFunctionCodeSigningConfig":     op(s, s.getFunctionCodeSigning),
-		"PutFunctionCodeSigningConfig":     op(s, s.putFunctionCodeSigning),
-		"DeleteFunctionCodeSigningConfig":  op(s, s.deleteFunctionCodeSigning),
+		"CreateCodeSigningConfig":          op(s.createCodeSigning),
+		"GetCodeSigningConfig":             op(s.getCodeSigning),
+		"ListCodeSigningConfigs":           op(s.listCodeSignings),
+		"UpdateCodeSigningConfig":          op(s.updateCodeSigning),
+		"DeleteCodeSigningConfig":          op(s.deleteCodeSigning),
+		"ListFunctionsByCodeSigningConfig": op(s.listFunctionsByCodeSigning),
+		"GetFunctionCodeSigningConfig":     op(s.getFunctionCodeSigning),
+		"PutFunctionCodeSigningConfig":     op(s.putFunctionCodeSigning),
+		"DeleteFunctionCodeSigningConfig":  op(s.deleteFunctionCodeSigning),
 
-		"CreateCapacityProvider":                 op(s, s.createCapacityProvider),
-		"GetCapacityProvider":                    op(s, s.getCapacityProvider),
-		"ListCapacityProviders":                  op(s, s.listCapacityProviders),
-		"UpdateCapacityProvider":                 op(s, s.updateCapacityProvider),
-		"DeleteCapacityProvider":                 op(s, s.deleteCapacityProvider),
-		"ListFunctionVersionsByCapacityProvider": op(s, s.listCapacityProviderVersions),
-		"GetFunctionScalingConfig":               op(s, s.getFunctionScaling),
-		"PutFunctionScalingConfig":               op(s, s.putFunctionScaling),
+		"CreateCapacityProvider":                 op(s.createCapacityProvider),
+		"GetCapacityProvider":                    op(s.getCapacityProvider),
+		"ListCapacityProviders":                  op(s.listCapacityProviders),
+		"UpdateCapacityProvider":                 op(s.updateCapacityProvider),
+		"DeleteCapacityProvider":                 op(s.deleteCapacityProvider),
+		"ListFunctionVersionsByCapacityProvider": op(s.listCapacityProviderVersions),
+		"GetFunctionScalingConfig":               op(s.getFunctionScaling),
+		"PutFunctionScalingConfig":               op(s.putFunctionScaling),
 	}
 }
 
@@ -123,13 +123,13 @@ func notBuilt(c *call) error {
 type none struct{}
 
 // op makes a handler of a function on the SDK's structs. The handler asks the policies first.
-func op[In, Out any](s *Server, f func(context.Context, *call, *In) (*Out, error)) handler {
+func op[In, Out any](f func(context.Context, *call, *In) (*Out, error)) handler {
 	return func(c *call) error {
 		in := new(In)
 		if err := c.op.Decode(c.r, c.path, c.body, in); err != nil {
 			return err
 		}
-		if err := s.permit(c, in); err != nil {
+		if err := c.server.permit(c, in); err != nil {
 			return err
 		}
 		out, err := f(c.r.Context(), c, in)

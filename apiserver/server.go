@@ -108,6 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // call is one request on its way through the server.
 type call struct {
+	server  *Server
 	w       http.ResponseWriter
 	r       *http.Request
 	op      *apimodel.Operation
@@ -130,7 +131,7 @@ const requestIDHeader = "X-Amzn-Requestid"
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := call{w: w, r: r, id: uuid.NewString()}
+	c := call{server: s, w: w, r: r, id: uuid.NewString()}
 	w.Header()[requestIDHeader] = []string{c.id}
 	defer s.recover(&c)
 	begin := time.Now()
