@@ -17,7 +17,7 @@ import (
 // ref makes a caller's name of a function whole. Of other accounts it takes none but the function that permit let through.
 func (s *Server) ref(c *call, name, qualifier *string) (lambda.Ref, error) {
 	ref, err := lambda.ReadRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
-	if err == nil && ref.Account != c.account && idOf(ref) != c.function {
+	if err == nil && ref.Account != c.account && (c.across == nil || idOf(ref) != c.across.function) {
 		return lambda.ParseRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
 	}
 	return ref, err

@@ -23,7 +23,7 @@ func noSuchResource() error {
 // layerID reads the name or ARN of a layer. Of other accounts it takes none but the layer that permit let through.
 func (s *Server) layerID(c *call, name *string) (catalog.LayerID, error) {
 	id, err := s.readLayer(c, aws.ToString(name))
-	if err == nil && id.Account != c.account && id != c.layer {
+	if err == nil && id.Account != c.account && (c.across == nil || id != c.across.layer) {
 		err = lambda.Errorf(lambda.AccessDenied, "Account %s is not authorized to use the resource %s because no resource-based policy allows it",
 			c.account, s.cfg.Catalog.LayerARN(id))
 	}

@@ -98,7 +98,7 @@ func (s *Server) permitFunction(c *call, t input, name, qualifier string) error 
 		return err
 	}
 	if ref.Account != c.account {
-		c.function = idOf(ref)
+		c.across = &across{function: idOf(ref)}
 	}
 	return nil
 }
@@ -125,7 +125,7 @@ func (s *Server) permitLayerARN(c *call, arn string) error {
 		return err
 	}
 	if id.Account != c.account {
-		c.layer = id
+		c.across = &across{layer: id}
 	}
 	return nil
 }

@@ -118,7 +118,11 @@ type call struct {
 	account lambda.AccountID // who's
 	id      string           // request id
 
-	// What the gates have let through of another account's: handlers touch nothing else of others.
+	across *across // nil in most calls
+}
+
+// across is what the gates have let through of another account's: handlers touch nothing else of others.
+type across struct {
 	function catalog.ID
 	layer    catalog.LayerID
 }
