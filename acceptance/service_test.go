@@ -80,9 +80,9 @@ func newService(t *testing.T, set serviceSettings) *service {
 	verifier := auth.NewVerifier(auth.Config{Keys: cat, Region: region})
 	api, err := apiserver.New(apiserver.Config{
 		Catalog: cat, Blobs: set.blobs, Invoker: f, Preparer: s.machine, Inspect: code.Inspect, Log: slog.New(slog.DiscardHandler),
-		Authenticate: func(r *http.Request, body []byte) (lambda.AccountID, error) {
+		Authenticate: func(r *http.Request, body []byte) (lambda.Caller, error) {
 			who, err := verifier.Verify(r, body)
-			return who.Account, err
+			return who.Caller, err
 		},
 		Provisioned: func(p catalog.Provision) apiserver.ProvisionState {
 			status := s.manager.ProvisionStatus(provisionOf(p))

@@ -37,6 +37,7 @@ var framework = map[lambda.Code]exception{
 	lambda.MissingAuthToken:      {http.StatusForbidden, "message", ""},
 	lambda.UnrecognizedClient:    {http.StatusForbidden, "message", ""},
 	lambda.UnknownOperation:      {http.StatusNotFound, "message", ""},
+	lambda.MalformedPolicy:       {http.StatusBadRequest, "message", ""},
 	lambda.NotImplemented:        {http.StatusNotImplemented, "message", ""},
 }
 

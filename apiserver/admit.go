@@ -53,13 +53,20 @@ func (s *Server) admit(c *call, limit int64) (done func(), err error) {
 		err = lambda.Errorf(lambda.RequestEntityTooLarge, "Request must be smaller than %d bytes for the %s operation", limit, c.op.Name)
 	default:
 		c.body = body
-		c.account, err = s.cfg.Authenticate(c.r, body)
+		err = s.identify(c, body)
 	}
 	if err != nil {
 		done()
 		return nil, err
 	}
 	return done, nil
+}
+
+// identify finds out who calls.
+func (s *Server) identify(c *call, body []byte) (err error) {
+	c.who, err = s.cfg.Authenticate(c.r, body)
+	c.account = c.who.Account
+	return err
 }
 
 // waitLarge waits for one of maxLarge places.

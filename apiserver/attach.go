@@ -61,10 +61,11 @@ func (s *Server) attachable(c *call, arn string) (v *catalog.LayerVersion, layer
 	if region := s.cfg.Catalog.Region(); parts[3] != region {
 		return nil, "", invalid("Layers are not in the same region as the function. Layers are expected to be in region %s.", region)
 	}
-	if err := ownLayer(c, parts[4], arn); err != nil {
+	id := catalog.LayerID{Account: lambda.AccountID(parts[4]), Name: parts[6]}
+	if err := s.permitLayer(c, id, n); err != nil {
 		return nil, "", err
 	}
-	v, ok := s.cfg.Catalog.LayerVersion(catalog.LayerID{Account: c.account, Name: parts[6]}, n)
+	v, ok := s.cfg.Catalog.LayerVersion(id, n)
 	if !ok {
 		return nil, "", missing
 	}

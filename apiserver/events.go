@@ -48,7 +48,7 @@ func (s *Server) serveInvokeAsync(c *call) error {
 		return lambda.Errorf(lambda.RequestTooLarge, "%d byte payload is too large for the %s invocation type (limit %d bytes)",
 			len(c.body), event, lambda.MaxAsync)
 	}
-	ref, err := lambda.ParseRef(c.path.Get("FunctionName"), "", c.account, s.cfg.Catalog.Region())
+	ref, err := s.invocable(c, "lambda:InvokeAsync", c.path.Get("FunctionName"), "")
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *Server) serveEvents(c *call) error {
 	if size > maxScheduleRequest {
 		return lambda.Errorf(lambda.RequestEntityTooLarge, "Request must be smaller than %d bytes", maxScheduleRequest)
 	}
-	if c.account, err = s.cfg.Authenticate(c.r, body); err != nil {
+	if err = s.identify(c, body); err != nil {
 		return err
 	}
 	if s.cfg.Events == nil {
@@ -103,6 +103,14 @@ func (s *Server) serveEvents(c *call) error {
 func (s *Server) serveEventStatus(c *call, name string) error {
 	if c.r.Method != http.MethodGet {
 		return lambda.Errorf(lambda.UnknownOperation, "%s %s does not exist; use GET.", c.r.Method, c.r.URL.Path)
+	}
+	ref, err := s.ref(c, &name, nil)
+	if err != nil {
+		return err
+	}
+	ref.Qualifier = ""
+	if err := s.permitOwn(c, "berth:GetEvents", ref.ARN()); err != nil {
+		return err
 	}
 	f, err := s.function(c, &name)
 	if err != nil {

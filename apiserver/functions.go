@@ -14,9 +14,13 @@ import (
 	"berth/lambda"
 )
 
-// ref makes a caller's name of a function whole.
+// ref makes a caller's name of a function whole. Of other accounts it takes none but the function that permit let through.
 func (s *Server) ref(c *call, name, qualifier *string) (lambda.Ref, error) {
-	return lambda.ParseRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
+	ref, err := lambda.ReadRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
+	if err == nil && ref.Account != c.account && (c.across == nil || idOf(ref) != c.across.function) {
+		return lambda.ParseRef(aws.ToString(name), aws.ToString(qualifier), c.account, s.cfg.Catalog.Region())
+	}
+	return ref, err
 }
 
 func idOf(ref lambda.Ref) catalog.ID { return catalog.ID{Account: ref.Account, Name: ref.Function} }
@@ -58,7 +62,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	if in.CodeSigningConfigArn != nil && signing == "" {
 		return nil, missing
 	}
-	if err := s.checkSigned(c, signing); err != nil {
+	if err := s.checkSigned(c.account, signing); err != nil {
 		return nil, err
 	}
 	v := defaults(id)

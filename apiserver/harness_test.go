@@ -115,9 +115,9 @@ func startOver(t testing.TB, entries *memory.Catalog, blobs *memory.Blobs, s *st
 	verifier := auth.NewVerifier(auth.Config{Keys: cat, Region: region})
 	server, err := apiserver.New(apiserver.Config{
 		Catalog: cat, Blobs: blobs, Invoker: s, Preparer: s, Inspect: code.Inspect,
-		Authenticate: func(r *http.Request, body []byte) (lambda.AccountID, error) {
+		Authenticate: func(r *http.Request, body []byte) (lambda.Caller, error) {
 			who, err := verifier.Verify(r, body)
-			return who.Account, err
+			return who.Caller, err
 		},
 		Events:         &inbox{s},
 		RuntimeVersion: func(string) lambda.RuntimeVersionID { return "8eef" },

@@ -61,7 +61,7 @@ func (s *Server) serveInvoke(c *call) error {
 	if c.r.URL.RawQuery != "" {
 		qualifier = c.r.URL.Query().Get("Qualifier")
 	}
-	ref, err := lambda.ParseRef(c.path.Get("FunctionName"), qualifier, c.account, s.cfg.Catalog.Region())
+	ref, err := s.invocable(c, invokeAction, c.path.Get("FunctionName"), qualifier)
 	if err != nil {
 		return err
 	}
@@ -130,8 +130,7 @@ func (s *Server) admitInvoke(c *call, kind string) error {
 		return lambda.Errorf(lambda.RequestTooLarge, "%d byte payload is too large for the %s invocation type (limit %d bytes)", size, kind, limit)
 	}
 	c.body = body
-	c.account, err = s.cfg.Authenticate(c.r, body)
-	return err
+	return s.identify(c, body)
 }
 
 // readInvocation checks and reads everything but the function's name.

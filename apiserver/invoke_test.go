@@ -225,7 +225,9 @@ func BenchmarkInvoke(b *testing.B) {
 	outcome := &lambda.Outcome{Payload: []byte(`{"ok":true}`), Version: lambda.Latest}
 	s.invoke = func(context.Context, lambda.Ref, *lambda.Invocation) (*lambda.Outcome, error) { return outcome, nil }
 	server, err := apiserver.New(apiserver.Config{Catalog: cat, Blobs: memory.NewBlobs(), Invoker: s, Preparer: s, Inspect: code.Inspect,
-		Authenticate: func(*http.Request, []byte) (lambda.AccountID, error) { return catalog.FirstAccount, nil }})
+		Authenticate: func(*http.Request, []byte) (lambda.Caller, error) {
+			return lambda.Caller{Account: catalog.FirstAccount}, nil
+		}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -20,10 +20,19 @@ func noSuchResource() error {
 	return lambda.Errorf(lambda.ResourceNotFound, "The resource you requested does not exist.")
 }
 
-// layerID reads the name or ARN of a layer. Layers of other accounts need the owner's permission, which this server does not
-// judge yet: they are refused.
+// layerID reads the name or ARN of a layer. Of other accounts it takes none but the layer that permit let through.
 func (s *Server) layerID(c *call, name *string) (catalog.LayerID, error) {
-	parts := strings.Split(aws.ToString(name), ":") // arn:aws:lambda:REGION:ACCOUNT:layer:NAME, or NAME; the model has checked
+	id, err := s.readLayer(c, aws.ToString(name))
+	if err == nil && id.Account != c.account && (c.across == nil || id != c.across.layer) {
+		err = lambda.Errorf(lambda.AccessDenied, "Account %s is not authorized to use the resource %s because no resource-based policy allows it",
+			c.account, s.cfg.Catalog.LayerARN(id))
+	}
+	return id, err
+}
+
+// readLayer makes a name of a layer whole, whosever it is.
+func (s *Server) readLayer(c *call, name string) (catalog.LayerID, error) {
+	parts := strings.Split(name, ":") // arn:aws:lambda:REGION:ACCOUNT:layer:NAME, or NAME; the model has checked
 	id := catalog.LayerID{Account: c.account, Name: parts[len(parts)-1]}
 	if len(parts) < 7 {
 		return id, nil
@@ -31,15 +40,8 @@ func (s *Server) layerID(c *call, name *string) (catalog.LayerID, error) {
 	if region := s.cfg.Catalog.Region(); parts[3] != region {
 		return id, lambda.Errorf(lambda.ResourceNotFound, "Layers from '%s' are not reachable in this region ('%s')", parts[3], region)
 	}
-	return id, ownLayer(c, parts[4], *name)
-}
-
-func ownLayer(c *call, account, arn string) error {
-	if account == string(c.account) {
-		return nil
-	}
-	return lambda.Errorf(lambda.AccessDenied, "Account %s is not authorized to perform: lambda:GetLayerVersion on resource: %s "+
-		"because no resource-based policy allows the lambda:GetLayerVersion action", c.account, arn)
+	id.Account = lambda.AccountID(parts[4])
+	return id, nil
 }
 
 // layerVersionID is layerID with a version number.

@@ -30,6 +30,9 @@ func (s *Server) serveOwn(c *call) error {
 	if c.r.URL.Path == accountPath {
 		return s.serveAccount(c)
 	}
+	if isKeysPath(c.r.URL.Path) {
+		return s.serveKeys(c)
+	}
 	if isEventsPath(c.r.URL.Path) {
 		return s.serveEvents(c)
 	}

@@ -35,13 +35,19 @@ func (s *Server) serveAccount(c *call) error {
 	if size > maxAccountRequest {
 		return lambda.Errorf(lambda.RequestEntityTooLarge, "Request must be smaller than %d bytes", maxAccountRequest)
 	}
-	if c.account, err = s.cfg.Authenticate(c.r, body); err != nil {
+	if err = s.identify(c, body); err != nil {
 		return err
 	}
 	account := s.cfg.Catalog.Account(c.account)
 	switch c.r.Method {
 	case http.MethodGet:
+		if err := s.permitOwn(c, "berth:GetAccount", s.ownARN(c, "account")); err != nil {
+			return err
+		}
 	case http.MethodPut:
+		if err := s.permitOwn(c, "berth:PutAccount", s.ownARN(c, "account")); err != nil {
+			return err
+		}
 		var in struct {
 			Concurrency *int `json:"concurrency"`
 		}

@@ -98,7 +98,8 @@ type prober struct {
 	zip     string
 	mapping string
 	signing string
-	layer   int64   // number of a version
+	layer   int64 // number of a version
+	who     lambda.Caller
 	body    *string // instead of the next input's own
 	count   int
 	fresh   int
@@ -138,7 +139,7 @@ func TestProbes(t *testing.T) {
 }
 
 func newProber(t *testing.T) *prober {
-	p := &prober{T: t, logs: new(lockedBuffer), good: map[string]bool{}, zip: base64.StdEncoding.EncodeToString(zipOf(t, "x"))}
+	p := &prober{T: t, who: lambda.Caller{Account: probeAccount}, logs: new(lockedBuffer), good: map[string]bool{}, zip: base64.StdEncoding.EncodeToString(zipOf(t, "x"))}
 	text, err := os.ReadFile("../apimodel/model.json")
 	if err == nil {
 		err = json.Unmarshal(text, &p.model)
@@ -151,7 +152,7 @@ func newProber(t *testing.T) *prober {
 	s.catalog = p.catalog
 	p.server, err = apiserver.New(apiserver.Config{
 		Catalog: p.catalog, Blobs: memory.NewBlobs(), Invoker: s, Preparer: s, Inspect: code.Inspect, Events: &inbox{s},
-		Authenticate: func(*http.Request, []byte) (lambda.AccountID, error) { return probeAccount, nil },
+		Authenticate: func(*http.Request, []byte) (lambda.Caller, error) { return p.who, nil },
 		Log:          slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {

@@ -122,11 +122,14 @@ func notBuilt(c *call) error {
 // none is the output of operations without one.
 type none struct{}
 
-// op makes a handler of a function on the SDK's structs.
+// op makes a handler of a function on the SDK's structs. The handler asks the policies first.
 func op[In, Out any](f func(context.Context, *call, *In) (*Out, error)) handler {
 	return func(c *call) error {
 		in := new(In)
 		if err := c.op.Decode(c.r, c.path, c.body, in); err != nil {
+			return err
+		}
+		if err := c.server.permit(c, in); err != nil {
 			return err
 		}
 		out, err := f(c.r.Context(), c, in)

@@ -38,6 +38,9 @@ func (s *Server) serveSchedules(c *call) error {
 		if c.r.Method != http.MethodGet {
 			return lambda.Errorf(lambda.UnknownOperation, "%s %s does not exist; use GET.", c.r.Method, c.r.URL.Path)
 		}
+		if err := s.permitOwn(c, "berth:ListSchedules", "*"); err != nil {
+			return err
+		}
 		list := []ScheduleDocument{}
 		for _, one := range s.cfg.Catalog.Schedules(c.account) {
 			list = append(list, scheduleDocument(one))
@@ -46,6 +49,13 @@ func (s *Server) serveSchedules(c *call) error {
 	}
 	if len(name) > maxScheduleName || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
 		return invalid("The name of a schedule has 1 to %d letters, digits, - and _; got %.80q.", maxScheduleName, name)
+	}
+	action := map[string]string{http.MethodPut: "berth:PutSchedule", http.MethodDelete: "berth:DeleteSchedule"}[c.r.Method]
+	if action == "" {
+		action = "berth:GetSchedule"
+	}
+	if err := s.permitOwn(c, action, s.ownARN(c, "schedule/"+name)); err != nil {
+		return err
 	}
 	switch c.r.Method {
 	case http.MethodGet:
@@ -80,6 +90,9 @@ func (s *Server) addSchedule(c *call, name string) error {
 	}
 	ref, err := lambda.ParseRef(in.Function, "", c.account, s.cfg.Catalog.Region())
 	if err != nil {
+		return err
+	}
+	if err := s.permitOwn(c, invokeAction, ref.ARN()); err != nil { // else a schedule would call what its maker may not
 		return err
 	}
 	if _, err := s.cfg.Catalog.Resolve(ref); lambda.CodeOf(err) == lambda.ResourceNotFound {

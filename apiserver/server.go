@@ -50,7 +50,7 @@ type Config struct {
 	Preparer Preparer
 	// Authenticate says whose request it is, or why it is nobody's (*lambda.Error). body is nil when the request carries no
 	// signature at all; then it has not been read.
-	Authenticate func(r *http.Request, body []byte) (lambda.AccountID, error)
+	Authenticate func(r *http.Request, body []byte) (lambda.Caller, error)
 	// Inspect verifies an uploaded zip. Errors are *lambda.Error, Lambda's own.
 	Inspect func(zip []byte) (code.Info, error)
 	// RuntimeVersion names the version that a runtime ("python3.11") has now, "" if it is not installed. Optional: without it
@@ -108,13 +108,23 @@ func (s *Server) Run(ctx context.Context) error {
 
 // call is one request on its way through the server.
 type call struct {
+	server  *Server
 	w       http.ResponseWriter
 	r       *http.Request
 	op      *apimodel.Operation
 	path    apimodel.Path
 	body    []byte
-	account lambda.AccountID
-	id      string // request id
+	who     lambda.Caller
+	account lambda.AccountID // who's
+	id      string           // request id
+
+	across *across // nil in most calls
+}
+
+// across is what the gates have let through of another account's: handlers touch nothing else of others.
+type across struct {
+	function catalog.ID
+	layer    catalog.LayerID
 }
 
 // handler answers one operation's calls: it writes the answer, or returns an error before it has written anything.
@@ -125,7 +135,7 @@ const requestIDHeader = "X-Amzn-Requestid"
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := call{w: w, r: r, id: uuid.NewString()}
+	c := call{server: s, w: w, r: r, id: uuid.NewString()}
 	w.Header()[requestIDHeader] = []string{c.id}
 	defer s.recover(&c)
 	begin := time.Now()

@@ -160,9 +160,10 @@ func (s *Server) deleteFunctionCodeSigning(ctx context.Context, c *call, in *sdk
 	return &none{}, s.cfg.Catalog.SetSigning(ctx, f.ID(), "", nil)
 }
 
-// checkSigned refuses code for a function whose code must be signed. Text as users report it.
-func (s *Server) checkSigned(c *call, id string) error {
-	cfg, ok := s.cfg.Catalog.SigningByARN(c.account, s.cfg.Catalog.SigningARN(c.account, id))
+// checkSigned refuses code for a function whose code must be signed, by a configuration of the function's owner. Text as users
+// report it.
+func (s *Server) checkSigned(owner lambda.AccountID, id string) error {
+	cfg, ok := s.cfg.Catalog.SigningByARN(owner, s.cfg.Catalog.SigningARN(owner, id))
 	if id == "" || !ok || !cfg.Enforces() {
 		return nil
 	}

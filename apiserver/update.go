@@ -25,7 +25,7 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *sdk.Update
 	if in.PublishTo != "" {
 		return nil, invalid("PublishTo is not supported by this server yet. Leave it out.")
 	}
-	if err := s.checkSigned(c, f.Signing); err != nil {
+	if err := s.checkSigned(f.Latest.Account, f.Signing); err != nil {
 		return nil, err
 	}
 	var uploaded catalog.Version

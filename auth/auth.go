@@ -22,8 +22,7 @@ type Keys interface {
 
 // Identity is who signed a request, and for where.
 type Identity struct {
-	Account lambda.AccountID
-	KeyID   string // "" if unsigned (development mode only)
+	lambda.Caller
 	Region  string // always the configured one
 	Service string // of the credential scope: "lambda", "logs", …
 }
@@ -79,7 +78,8 @@ func (v *Verifier) Verify(r *http.Request, body []byte) (Identity, error) {
 	if err := v.checkSignature(r, &sig, key, body); err != nil {
 		return Identity{}, err
 	}
-	return Identity{Account: key.Account, KeyID: key.ID, Region: sig.region, Service: sig.service}, nil
+	who := lambda.Caller{Account: key.Account, Key: key.ID, User: key.User, Restricted: key.Restricted}
+	return Identity{Caller: who, Region: sig.region, Service: sig.service}, nil
 }
 
 func (v *Verifier) checkScope(sig *signature) error {

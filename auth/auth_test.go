@@ -119,7 +119,7 @@ func TestVerifyTakesWhatTheSDKSigns(t *testing.T) {
 				s.req.Header.Set("Content-Type", "application/json;  charset=utf-8")
 			})
 			id, err := v.Verify(req, body)
-			if want := (Identity{testKey.Account, testKey.ID, testRegion, "lambda"}); err != nil || id != want {
+			if want := (Identity{lambda.Caller{Account: testKey.Account, Key: testKey.ID}, testRegion, "lambda"}); err != nil || id != want {
 				t.Fatalf("Verify = %+v, %v; want %+v", id, err, want)
 			}
 		})
@@ -283,11 +283,11 @@ func TestDevAuthenticator(t *testing.T) {
 		header, query string
 		want          Identity
 	}{
-		{"", "", Identity{DevAccount, "", "eu-north-1", "lambda"}},
-		{"garbage", "", Identity{DevAccount, "", "eu-north-1", "lambda"}},
-		{"AWS4-HMAC-SHA256 Credential=test/20200101/xx/logs/aws4_request, SignedHeaders=h, Signature=0", "", Identity{DevAccount, "test", "eu-north-1", "logs"}},
-		{"AWS4-HMAC-SHA256 Credential=000000000042/20200101/xx/lambda/aws4_request, SignedHeaders=h, Signature=0", "", Identity{"000000000042", "000000000042", "eu-north-1", "lambda"}},
-		{"", "X-Amz-Credential=111122223333%2F20200101%2Fx%2Flambda%2Faws4_request", Identity{"111122223333", "111122223333", "eu-north-1", "lambda"}},
+		{"", "", Identity{lambda.Caller{Account: DevAccount, Key: ""}, "eu-north-1", "lambda"}},
+		{"garbage", "", Identity{lambda.Caller{Account: DevAccount, Key: ""}, "eu-north-1", "lambda"}},
+		{"AWS4-HMAC-SHA256 Credential=test/20200101/xx/logs/aws4_request, SignedHeaders=h, Signature=0", "", Identity{lambda.Caller{Account: DevAccount, Key: "test"}, "eu-north-1", "logs"}},
+		{"AWS4-HMAC-SHA256 Credential=000000000042/20200101/xx/lambda/aws4_request, SignedHeaders=h, Signature=0", "", Identity{lambda.Caller{Account: "000000000042", Key: "000000000042"}, "eu-north-1", "lambda"}},
+		{"", "X-Amz-Credential=111122223333%2F20200101%2Fx%2Flambda%2Faws4_request", Identity{lambda.Caller{Account: "111122223333", Key: "111122223333"}, "eu-north-1", "lambda"}},
 	} {
 		req, _ := http.NewRequest("GET", "http://h/?"+tt.query, nil)
 		if tt.header != "" {

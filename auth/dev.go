@@ -18,7 +18,7 @@ func NewDevAuthenticator(region string) *DevAuthenticator { return &DevAuthentic
 
 // Verify never fails: an access key id of twelve digits is the account, everything else is DevAccount's.
 func (d *DevAuthenticator) Verify(r *http.Request, _ []byte) (Identity, error) {
-	id := Identity{Account: DevAccount, Region: d.region, Service: DefaultServices[0]}
+	id := Identity{Caller: lambda.Caller{Account: DevAccount}, Region: d.region, Service: DefaultServices[0]}
 	credential := ""
 	if header := first(r.Header, "Authorization"); len(header) <= maxAuthorization {
 		_, credential, _ = strings.Cut(header, "Credential=")
@@ -29,7 +29,7 @@ func (d *DevAuthenticator) Verify(r *http.Request, _ []byte) (Identity, error) {
 	credential, _, _ = strings.Cut(credential, ",")
 	parts := strings.SplitN(credential, "/", 6)
 	if plain(parts[0]) {
-		id.KeyID = parts[0]
+		id.Key = parts[0]
 	}
 	if isAccount(parts[0]) {
 		id.Account = lambda.AccountID(parts[0])

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
 
 	"berth/lambda"
 	"berth/store"
@@ -137,54 +139,100 @@ func tooMuch(s share, unreserved int) error {
 // release gives back to the account what a function holds.
 func (ch *change) release(c *Catalog) error { return ch.hold(c, nil, 0) }
 
-// FirstKey returns an access key of FirstAccount. A catalog without any access key gets the account and a random key;
-// created tells so. Call it when Ready.
-func (c *Catalog) FirstKey(ctx context.Context) (key lambda.AccessKey, created bool, err error) {
-	if k, ok := c.keyOf(FirstAccount); ok {
-		return k, false, nil
-	}
-	key = lambda.AccessKey{ID: "AKIA" + random(16, upper), Secret: random(40, upper+lower+"+/"), Account: FirstAccount}
-	secret, err := encode(&accessKey{Secret: key.Secret, Account: key.Account})
-	if err != nil {
-		return lambda.AccessKey{}, false, err
-	}
-	account, err := encode(&Account{Concurrency: defaultConcurrency})
-	if err != nil {
-		return lambda.AccessKey{}, false, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
-	defer cancel()
-	ops := []store.Op{store.Create(store.Key(keyPrefix+key.ID), secret)}
-	if _, exists := find[Account](c, accountKey(FirstAccount)); !exists {
-		ops = append(ops, store.Create(accountKey(FirstAccount), account))
-	}
-	if err := c.apply(ctx, ops); err != nil {
-		return lambda.AccessKey{}, false, fmt.Errorf("catalog: make the first account: %w", err)
-	}
-	return key, true, nil
+// AccountEntry is an account in a list.
+type AccountEntry struct {
+	ID lambda.AccountID
+	Account
 }
 
-// keyOf returns one access key of an account.
-func (c *Catalog) keyOf(a lambda.AccountID) (lambda.AccessKey, bool) {
-	for _, k := range c.keys(keyPrefix) {
-		if found, ok := find[lambda.AccessKey](c, k); ok && found.Account == a {
-			return *found, true
+// Accounts returns the accounts that have been made, or have had a limit set, in the order of their numbers.
+func (c *Catalog) Accounts() []AccountEntry {
+	var list []AccountEntry
+	for _, k := range c.keys(accountPrefix) {
+		if acc, ok := find[Account](c, k); ok {
+			list = append(list, AccountEntry{lambda.AccountID(strings.TrimPrefix(string(k), accountPrefix)), *acc})
 		}
 	}
-	return lambda.AccessKey{}, false
+	return list
+}
+
+// CreateAccount makes an account; "" takes a free random number. Errors: InvalidParameterValue, ResourceConflict.
+func (c *Catalog) CreateAccount(ctx context.Context, a lambda.AccountID) (lambda.AccountID, error) {
+	chosen := a != ""
+	if chosen && (len(a) != accountDigits || strings.Trim(string(a), digits) != "") {
+		return "", invalid("The number of an account has %d digits; got %.80q.", accountDigits, a)
+	}
+	raw, err := encode(&Account{Concurrency: defaultConcurrency})
+	if err != nil {
+		return "", err
+	}
+	taken := lambda.Errorf(lambda.ResourceConflict, "Account %s exists already.", a)
+	err = c.retry(ctx, func(ctx context.Context) error {
+		if !chosen {
+			a = randomAccount()
+		}
+		err := c.apply(ctx, []store.Op{store.Create(accountKey(a), raw)})
+		if chosen && errors.Is(err, store.ErrConflict) {
+			return taken
+		}
+		return err
+	}, accountKey(FirstAccount))
+	return a, err
 }
 
 const (
-	upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // 32 letters, as in AWS's key ids
-	lower = "abcdefghijklmnopqrstuvwxyz0189"   // with upper and two more: 64
+	accountDigits = 12
+	digits        = "0123456789"
 )
 
-// random returns n letters of an alphabet whose size divides 256, so that each is equally likely.
-func random(n int, alphabet string) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails: it ends the process instead
-	for i := range b {
-		b[i] = alphabet[int(b[i])%len(alphabet)]
+// randomAccount returns twelve digits, the first of them not 0: those are for people to choose.
+func randomAccount() lambda.AccountID {
+	n, _ := rand.Int(rand.Reader, big.NewInt(900_000_000_000)) // never fails: it ends the process instead
+	return lambda.AccountID(strconv.FormatInt(100_000_000_000+n.Int64(), 10))
+}
+
+// DeleteAccount removes an account that owns nothing any more, with its access keys. Errors: ResourceNotFound;
+// ResourceConflict while it owns something, and for FirstAccount.
+func (c *Catalog) DeleteAccount(ctx context.Context, a lambda.AccountID) error {
+	if a == FirstAccount {
+		return lambda.Errorf(lambda.ResourceConflict, "Account %s manages this server and stays.", a)
 	}
-	return string(b)
+	return c.underAccount(ctx, a, func(lock store.Op) ([]store.Op, error) {
+		for _, kind := range []struct{ prefix, name string }{
+			{functionPrefix, "functions"}, {layerVersionPrefix, "layers"}, {schedulePrefix, "schedules"},
+			{mappingPrefix, "event source mappings"}, {signingPrefix, "code signing configurations"},
+		} {
+			if n := len(c.keys(kind.prefix + string(a) + "/")); n > 0 {
+				return nil, lambda.Errorf(lambda.ResourceConflict, "Account %s has %s (%d): delete them first.", a, kind.name, n)
+			}
+		}
+		ops := []store.Op{store.Delete(lock.Key, lock.Expect)}
+		for _, k := range c.Keys(a) {
+			ops = append(ops, store.Delete(store.Key(keyPrefix+k.ID), store.Any))
+		}
+		return ops, nil
+	})
+}
+
+// underAccount writes what goes with an account's record: edit gets the write that holds the record to what it is, and
+// returns it, or one in its place, among others. Error: ResourceNotFound for an account without a record.
+func (c *Catalog) underAccount(ctx context.Context, a lambda.AccountID, edit func(lock store.Op) ([]store.Op, error)) error {
+	return c.retry(ctx, func(ctx context.Context) error {
+		acc, revision, err := get[Account](c, accountKey(a))
+		if errors.Is(err, store.ErrNotFound) {
+			return lambda.Errorf(lambda.ResourceNotFound, "There is no account %.80q.", a)
+		}
+		if err != nil {
+			return err
+		}
+		raw, err := encode(acc)
+		if err != nil {
+			return err
+		}
+		ops, err := edit(store.Update(accountKey(a), raw, revision))
+		if err != nil {
+			return err
+		}
+		return c.apply(ctx, ops)
+	}, accountKey(a))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"berth/lambda"
+	"berth/policy"
 	"berth/store"
 )
 
@@ -34,6 +35,26 @@ func (p *Policy) Text() string {
 	}
 	b.WriteString(`]}`)
 	return b.String()
+}
+
+// Compiled returns the policy as policy.Decide reads it, nil if there is none.
+func (p *Policy) Compiled() *policy.Policy {
+	if p == nil {
+		return nil
+	}
+	return p.compiled
+}
+
+// compile reads the statements. One that cannot be read allows nothing: it names a principal that nobody here can be. All
+// statements are Allows (the API makes no others), so nothing that should be denied slips through.
+func (p *Policy) compile() {
+	var read []*policy.Statement
+	for _, s := range p.Statements {
+		if one, err := policy.ParseStatement(s.JSON); err == nil {
+			read = append(read, one)
+		}
+	}
+	p.compiled = policy.Of(read...)
 }
 
 // AddStatement adds a statement to the policy of a function (qualifier ""), version or alias. revisionID "" matches any;

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	"berth/lambda"
 	"berth/store"
 )
 
@@ -102,18 +101,13 @@ func decode(key store.Key, raw []byte) (any, error) {
 	if err := json.Unmarshal(raw, v); err != nil {
 		return nil, fmt.Errorf("catalog: entry %q: %w", k, err)
 	}
-	if f, ok := v.(*Function); ok {
-		f.arn = f.Latest.FunctionARN()
+	switch v := v.(type) {
+	case *Function:
+		v.arn = v.Latest.FunctionARN()
+	case *Policy:
+		v.compile()
 	}
 	return v, nil
-}
-
-func decodeKey(k string, raw []byte) (*lambda.AccessKey, error) {
-	var stored accessKey
-	if err := json.Unmarshal(raw, &stored); err != nil {
-		return nil, fmt.Errorf("catalog: entry %q: not an access key", k) // the cause could quote the secret
-	}
-	return &lambda.AccessKey{ID: strings.TrimPrefix(k, keyPrefix), Secret: stored.Secret, Account: stored.Account}, nil
 }
 
 // encode is the inverse of decode.

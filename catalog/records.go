@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"berth/lambda"
+	"berth/policy"
 )
 
 // Function is a function's head. What the readers of this package return is shared: not to be changed.
@@ -128,10 +129,12 @@ type Alias struct {
 	RevisionID  string             `json:"revision"`
 }
 
-// Policy is the resource policy of a function, version or alias.
+// Policy is the resource policy of a function, version, alias or layer version.
 type Policy struct {
 	Statements []Statement `json:"statements"`
 	RevisionID string      `json:"revision"`
+
+	compiled *policy.Policy // set on decoding
 }
 
 // Statement is one statement of a Policy; JSON is its text as the API shows it.
@@ -154,10 +157,4 @@ type Account struct {
 	// Provisioned is the sum of the provisioned concurrency of the functions without a reservation: the others' is a part of
 	// what they have reserved.
 	Provisioned int `json:"provisioned,omitempty"`
-}
-
-// accessKey is the stored form of lambda.AccessKey.
-type accessKey struct {
-	Secret  string           `json:"secret"`
-	Account lambda.AccountID `json:"account"`
 }

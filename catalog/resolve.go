@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 
 	"berth/lambda"
-	"berth/store"
 )
 
 // Resolve finds the version that an invocation of ref runs. It reads the mirror only: no I/O, and one allocation per key
@@ -75,13 +74,4 @@ func invokeNotFound(ref lambda.Ref) error {
 		ref.Qualifier = lambda.Latest
 	}
 	return NotFound(ref.ARN())
-}
-
-// AccessKey finds an access key by its id.
-func (c *Catalog) AccessKey(id string) (lambda.AccessKey, bool) {
-	k, ok := find[lambda.AccessKey](c, store.Key(keyPrefix+id))
-	if !ok {
-		return lambda.AccessKey{}, false
-	}
-	return *k, true
 }

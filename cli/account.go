@@ -12,7 +12,7 @@ import (
 func (a *app) accountCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "account",
-		Short: "Show and set the limits of your account",
+		Short: "Show and set the limits of your account; make, list and delete accounts",
 		Args:  cobra.NoArgs,
 	}
 	show := &cobra.Command{
@@ -46,6 +46,7 @@ func (a *app) accountCommand() *cobra.Command {
 	}
 	set.Flags().IntVar(&concurrency, "concurrency", 0, "calls at once; 100 of them stay unreserved")
 	cmd.AddCommand(show, set)
+	cmd.AddCommand(a.accountManagement()...)
 	return cmd
 }
 

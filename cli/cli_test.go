@@ -97,7 +97,8 @@ func TestEnv(t *testing.T) {
 	}
 	var object map[string]string
 	r = command(t, nil, "", "env", "--json", "--data", data)
-	if err := json.Unmarshal([]byte(r.out), &object); err != nil || object["AWS_REGION"] != "us-east-1" || object["AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"] != file.Endpoint {
+	if err := json.Unmarshal([]byte(r.out), &object); err != nil || object["AWS_REGION"] != "us-east-1" || object["AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"] != file.Endpoint ||
+		object["AWS_ENDPOINT_URL_STS"] != file.Endpoint {
 		t.Errorf("%v: %s", err, r.out)
 	}
 }

@@ -25,6 +25,7 @@ and the region. They hold a secret: use them with eval, and keep them out of log
 			variables := [][2]string{
 				{envLambda, server.Endpoint},
 				{envLogs, server.Endpoint},
+				{envSTS, server.Endpoint},
 				{envKey, server.AccessKeyID},
 				{envSecret, server.SecretAccessKey},
 				{envRegion, server.Region},

@@ -13,6 +13,7 @@ import (
 const (
 	envLambda  = "AWS_ENDPOINT_URL_LAMBDA"
 	envLogs    = "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"
+	envSTS     = "AWS_ENDPOINT_URL_STS"
 	envKey     = "AWS_ACCESS_KEY_ID"
 	envSecret  = "AWS_SECRET_ACCESS_KEY"
 	envToken   = "AWS_SESSION_TOKEN"

@@ -52,7 +52,7 @@ func inProcess(t *testing.T) Target {
 	c := catalog.New(memory.NewCatalog(), region)
 	s, err := apiserver.New(apiserver.Config{
 		Catalog: c, Blobs: memory.NewBlobs(), Invoker: invoker{c}, Preparer: preparer{},
-		Authenticate: func(*http.Request, []byte) (lambda.AccountID, error) { return account, nil },
+		Authenticate: func(*http.Request, []byte) (lambda.Caller, error) { return lambda.Caller{Account: account}, nil },
 		Inspect:      code.Inspect, Log: slog.New(slog.DiscardHandler),
 		RuntimeVersion: func(runtime string) lambda.RuntimeVersionID {
 			return lambda.RuntimeVersionID(fmt.Sprintf("%x", sha256.Sum256([]byte(runtime))))

@@ -34,7 +34,8 @@ const (
 	MissingAuthToken      Code = "MissingAuthenticationTokenException"
 	UnrecognizedClient    Code = "UnrecognizedClientException"
 	UnknownOperation      Code = "UnknownOperationException"
-	NotImplemented        Code = "NotImplementedException" // ours: an operation of the model that Berth has not built
+	MalformedPolicy       Code = "MalformedPolicyDocumentException" // ours: the policy of an access key cannot be read
+	NotImplemented        Code = "NotImplementedException"          // ours: an operation of the model that Berth has not built
 	SerializationFailure  Code = "SerializationException"
 )
 

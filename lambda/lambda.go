@@ -15,6 +15,9 @@ type AccessKey struct {
 	ID      string    // 16–128 letters and digits
 	Secret  string    // never logged
 	Account AccountID // whom the key speaks for
+
+	User       string // "" is the account's root
+	Restricted bool   // the key has an identity policy
 }
 
 // Latest is the number of the one mutable version of every function.

@@ -41,9 +41,19 @@ const (
 // caller's own; either may be "" to accept any. A plain name costs no allocation.
 //
 // The errors are those of the service: Validation for a text that is no reference, InvalidParameterValue for two
-// qualifiers that differ, ResourceNotFound for another region, AccessDenied for another account (Berth has no calls across
-// accounts yet, so no policy could allow it).
+// qualifiers that differ, ResourceNotFound for another region, AccessDenied for another account: where a policy could allow
+// that, ReadRef is for whoever asks the policy.
 func ParseRef(s, qualifier string, account AccountID, region string) (Ref, error) {
+	ref, err := ReadRef(s, qualifier, account, region)
+	if err == nil && account != "" && ref.Account != account {
+		return Ref{}, Errorf(AccessDenied,
+			"Account %s is not authorized to use the resource %s because no resource-based policy allows it", account, ref.ARN())
+	}
+	return ref, err
+}
+
+// ReadRef is ParseRef for functions of any account. The caller must ask a policy before it acts on another's.
+func ReadRef(s, qualifier string, account AccountID, region string) (Ref, error) {
 	ref := Ref{Account: account, Region: region}
 	ok := len(s) <= maxRef && ref.parse(s)
 	if !ok || qualifier != "" && (len(qualifier) > maxQualifier || !isLooseQualifier(qualifier)) {
@@ -59,10 +69,6 @@ func ParseRef(s, qualifier string, account AccountID, region string) (Ref, error
 	if region != "" && ref.Region != region {
 		return Ref{}, Errorf(ResourceNotFound,
 			"Functions from '%s' are not reachable in this region ('%s')", ref.Region, region)
-	}
-	if account != "" && ref.Account != account {
-		return Ref{}, Errorf(AccessDenied,
-			"Account %s is not authorized to use the resource %s because no resource-based policy allows it", account, ref.ARN())
 	}
 	return ref, nil
 }

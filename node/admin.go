@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"berth/admin"
 	"berth/catalog"
 	"berth/lambda"
@@ -29,7 +31,8 @@ const (
 // operations is the API of package admin.
 type operations struct {
 	catalog      *catalog.Catalog
-	authenticate func(*http.Request, []byte) (lambda.AccountID, error)
+	authenticate func(*http.Request, []byte) (lambda.Caller, error)
+	authorize    func(r *http.Request, id string, who lambda.Caller, action, resource string) error // apiserver.Server.Authorize
 	status       func(context.Context) (admin.Status, error)
 	managers     func() []lambda.ManagerID // those that live and stay; nil in a server of one process
 	log          *slog.Logger
@@ -45,7 +48,9 @@ func (o *operations) handles(r *http.Request) bool {
 }
 
 func (o *operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer, err := o.serve(w, r)
+	id := uuid.NewString()
+	w.Header()["X-Amzn-Requestid"] = []string{id}
+	answer, err := o.serve(w, r, id)
 	if err != nil {
 		var known *lambda.Error
 		if !errors.As(err, &known) {
@@ -81,29 +86,41 @@ func statusOf(code lambda.Code) int {
 	return http.StatusForbidden // who asks is not known, or may not
 }
 
-func (o *operations) serve(w http.ResponseWriter, r *http.Request) (any, error) {
+func (o *operations) serve(w http.ResponseWriter, r *http.Request, id string) (any, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
 	if err != nil {
 		return nil, lambda.Errorf(lambda.RequestTooLarge, "The request must be smaller than %d bytes.", maxAdminBody)
 	}
-	account, err := o.authenticate(r, body)
+	who, err := o.authenticate(r, body)
 	if err != nil {
 		return nil, err
 	}
-	if account != catalog.FirstAccount {
-		return nil, lambda.Errorf(lambda.AccessDenied, "Only the first account, %s, looks after the cluster; the request is signed by %s.", catalog.FirstAccount, account)
+	if who.Account != catalog.FirstAccount {
+		return nil, lambda.Errorf(lambda.AccessDenied, "Only the first account, %s, looks after the cluster; the request is signed by %s.", catalog.FirstAccount, who.Account)
 	}
+	act, action := o.operation(r)
+	if act == nil {
+		return nil, lambda.Errorf(lambda.InvalidParameterValue, "%s %s is none of this API's operations.", r.Method, r.URL.Path)
+	}
+	if err := o.authorize(r, id, who, action, "arn:aws:berth:"+o.catalog.Region()+":"+string(who.Account)+":cluster"); err != nil {
+		return nil, err
+	}
+	return act(r.Context(), body)
+}
+
+// operation finds what a request asks for, and the action that its key must be allowed; nil when there is no such operation.
+func (o *operations) operation(r *http.Request) (act func(context.Context, []byte) (any, error), action string) {
 	switch r.Method + " " + r.URL.Path {
 	case "GET " + admin.ClusterPath:
-		return o.status(r.Context())
+		return func(ctx context.Context, _ []byte) (any, error) { return o.status(ctx) }, "berth:DescribeCluster"
 	case "GET " + admin.RingsPath:
-		return o.rings(), nil
+		return func(context.Context, []byte) (any, error) { return o.rings(), nil }, "berth:ListRings"
 	case "POST " + admin.RingsPath:
-		return o.deploy(r.Context(), body)
+		return o.deploy, "berth:DeployRing"
 	case "POST " + admin.RollbackPath:
-		return o.rollback(r.Context(), body)
+		return o.rollback, "berth:RollbackRing"
 	}
-	return nil, lambda.Errorf(lambda.InvalidParameterValue, "%s %s is none of this API's operations.", r.Method, r.URL.Path)
+	return nil, ""
 }
 
 func (o *operations) rings() admin.Rings {

@@ -48,11 +48,18 @@ func operator(t *testing.T, ids ...string) (ask func(account lambda.AccountID, m
 	}
 	var caller lambda.AccountID
 	o := &operations{catalog: cat, log: log, managers: func() []lambda.ManagerID { return staying(view) },
-		authenticate: func(*http.Request, []byte) (lambda.AccountID, error) {
-			if caller == "" {
-				return "", lambda.Errorf("InvalidSignatureException", "who are you?")
+		authorize: func(_ *http.Request, _ string, who lambda.Caller, action, resource string) error {
+			if who.Restricted {
+				return lambda.Errorf(lambda.AccessDenied, "not %s on %s", action, resource)
 			}
-			return caller, nil
+			return nil
+		},
+		authenticate: func(*http.Request, []byte) (lambda.Caller, error) {
+			if caller == "" {
+				return lambda.Caller{}, lambda.Errorf("InvalidSignatureException", "who are you?")
+			}
+			account, restricted := strings.CutSuffix(string(caller), " restricted")
+			return lambda.Caller{Account: lambda.AccountID(account), Restricted: restricted}, nil
 		},
 		status: func(context.Context) (admin.Status, error) { return admin.Status{Earlier: 4711}, nil },
 	}
@@ -111,6 +118,7 @@ func TestOperatorsAreRefused(t *testing.T) {
 	}{
 		"nobody":          {"", "GET", admin.ClusterPath, "", 403, "who are you"},
 		"another account": {"000000000002", "GET", admin.ClusterPath, "", 403, "Only the first account"},
+		"a reader":        {catalog.FirstAccount + " restricted", "POST", admin.RingsPath, "{}", 403, "not berth:DeployRing on arn:aws:berth:us-east-1:000000000001:cluster"},
 		"no JSON":         {catalog.FirstAccount, "POST", admin.RingsPath, "{", 400, "JSON"},
 		"bad quota":       {catalog.FirstAccount, "POST", admin.RingsPath, `{"q":-1}`, 400, "above 0"},
 		"unknown manager": {catalog.FirstAccount, "POST", admin.RingsPath, `{"managers":["x"]}`, 400, "Those that do: a"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -16,14 +17,16 @@ import (
 	"berth/lambda"
 	"berth/logs"
 	"berth/store"
+	"berth/sts"
 )
 
-// server is the HTTP face: the Lambda API, and CloudWatch Logs on the same port.
+// server is the HTTP face: the Lambda API, and CloudWatch Logs and STS on the same port.
 type server struct {
 	api          *apiserver.Server
 	logs         *logs.API
 	operations   *operations
-	authenticate func(*http.Request, []byte) (lambda.AccountID, error)
+	sts          *sts.API
+	authenticate func(*http.Request, []byte) (lambda.Caller, error)
 }
 
 // serverParts is what the HTTP face gets from its process.
@@ -58,43 +61,72 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 		return nil, err
 	}
 	return &server{
-		api: api, logs: &logs.API{Store: p.logs, Region: cfg.Region, Log: cfg.Log}, authenticate: authenticate,
-		operations: &operations{catalog: p.catalog, authenticate: authenticate, status: p.status, managers: p.living, log: cfg.Log},
+		api: api, logs: &logs.API{Store: p.logs, Region: cfg.Region, Log: cfg.Log}, sts: &sts.API{Log: cfg.Log}, authenticate: authenticate,
+		operations: &operations{catalog: p.catalog, authenticate: authenticate, authorize: api.Authorize, status: p.status, managers: p.living, log: cfg.Log},
 	}, nil
 }
 
 // authenticator returns who may call: holders of a known key, or everybody in development mode.
-func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte) (lambda.AccountID, error) {
+func authenticator(cfg Config, cat *catalog.Catalog) func(*http.Request, []byte) (lambda.Caller, error) {
 	verify := auth.NewVerifier(auth.Config{Keys: cat, Region: cfg.Region}).Verify
 	if cfg.DevCredentials {
 		verify = auth.NewDevAuthenticator(cfg.Region).Verify
 	}
-	return func(r *http.Request, body []byte) (lambda.AccountID, error) {
+	return func(r *http.Request, body []byte) (lambda.Caller, error) {
 		identity, err := verify(r, body)
-		return identity.Account, err
+		return identity.Caller, err
 	}
 }
 
 // maxLogsBody bounds a request of the logs API, in bytes.
 const maxLogsBody = 1 << 20
 
-// ServeHTTP tells the protocols apart: CloudWatch Logs names its operation in a header, operators' paths are their own.
+// ServeHTTP tells the protocols apart: CloudWatch Logs names its operation in a header, STS takes forms. What comes for the
+// host of a function URL is the function's, whatever it looks like.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.operations.handles(r) {
-		s.operations.ServeHTTP(w, r)
-		return
-	}
-	if !s.logs.Handles(r) {
+	switch {
+	case strings.Contains(r.Host, ".lambda-url."):
 		s.api.ServeHTTP(w, r)
+	case s.operations.handles(r):
+		s.operations.ServeHTTP(w, r)
+	case s.logs.Handles(r):
+		s.serveLogs(w, r)
+	case s.sts.Handles(r):
+		s.serveSTS(w, r)
+	default:
+		s.api.ServeHTTP(w, r)
+	}
+}
+
+func (s *server) serveSTS(w http.ResponseWriter, r *http.Request) {
+	id := uuid.NewString()
+	w.Header()["X-Amzn-Requestid"] = []string{id}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, sts.MaxBody))
+	if err != nil {
+		s.sts.Refuse(w, id, lambda.Errorf(lambda.RequestEntityTooLarge, "The request must be smaller than %d bytes, and whole.", sts.MaxBody))
 		return
 	}
-	w.Header()["X-Amzn-Requestid"] = []string{uuid.NewString()}
+	who, err := s.authenticate(r, body)
+	if err != nil {
+		s.sts.Refuse(w, id, err)
+		return
+	}
+	s.sts.Serve(w, r, id, who, body)
+}
+
+func (s *server) serveLogs(w http.ResponseWriter, r *http.Request) {
+	id := uuid.NewString()
+	w.Header()["X-Amzn-Requestid"] = []string{id}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLogsBody))
 	if err != nil {
 		s.logs.Refuse(w, lambda.Errorf(lambda.RequestTooLarge, "the request must be smaller than %d bytes", maxLogsBody))
 		return
 	}
-	account, err := s.authenticate(r, body)
+	who, err := s.authenticate(r, body)
+	if err == nil {
+		action, resource := s.logs.Asks(r, who.Account, body)
+		err = s.api.Authorize(r, id, who, action, resource)
+	}
 	var refused *lambda.Error
 	if errors.As(err, &refused) {
 		s.logs.Refuse(w, refused)
@@ -104,5 +136,5 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.logs.Refuse(w, lambda.Errorf(lambda.ServiceFailure, "Functions' logs are on the disks of the workers that ran them, and this server is none."))
 		return
 	}
-	s.logs.Serve(w, r, account, body)
+	s.logs.Serve(w, r, who.Account, body)
 }
