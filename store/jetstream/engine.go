@@ -156,7 +156,7 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	e.catalog = &catalog{engine: e, stream: catalogStream, background: background,
 		inFlight: semaphore.NewWeighted(maxBytesInFlight)}
 	e.blobs = newBlobs(e, blobStream)
-	e.queue, err = openQueue(ctx, background, e)
+	e.queue, err = openQueue(ctx, e)
 	return err
 }
 

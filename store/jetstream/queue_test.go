@@ -25,7 +25,7 @@ func BenchmarkPush(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					i := n.Add(1)
-					m := store.Message{ID: strconv.FormatInt(i, 10), Lane: store.Lane(fmt.Sprint("a/f", i%int64(lanes))), Data: data}
+					m := store.Message{ID: strconv.FormatInt(i, 10), Lane: store.Lane(fmt.Sprint("a/f", i%int64(lanes))), Data: data, Fresh: true}
 					if err := q.Push(context.Background(), m); err != nil {
 						b.Error(err)
 					}
@@ -61,7 +61,7 @@ func fillLane(t testing.TB, q store.Queue, n, pushers int) {
 	for range pushers {
 		all.Go(func() {
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
-				if err := q.Push(context.Background(), store.Message{ID: "m" + strconv.FormatInt(i, 10), Lane: "a/f", Data: data}); err != nil {
+				if err := q.Push(context.Background(), store.Message{ID: "m" + strconv.FormatInt(i, 10), Lane: "a/f", Data: data, Fresh: true}); err != nil {
 					t.Error(err)
 					return
 				}
