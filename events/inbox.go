@@ -21,10 +21,15 @@ func NewInbox(q store.Queue) *Inbox { return &Inbox{q} }
 // Accept stores an invocation: when it returns nil the invocation will run, whatever dies. Errors: ServiceFailure when there
 // is no room.
 func (i *Inbox) Accept(ctx context.Context, ref lambda.Ref, in *lambda.Invocation) error {
-	return i.push(ctx, &Event{
+	m, err := (&Event{
 		ID: in.RequestID, Account: ref.Account, Region: ref.Region, Function: ref.Function, Qualifier: ref.Qualifier,
 		Accepted: time.Now(), Trace: in.TraceID, ClientContext: in.ClientContext, Tenant: in.Tenant, Payload: in.Payload,
-	})
+	}).message()
+	if err != nil {
+		return err
+	}
+	m.Fresh = true // a request id is made for one request
+	return i.store(ctx, m)
 }
 
 func (i *Inbox) push(ctx context.Context, e *Event) error {
@@ -32,7 +37,11 @@ func (i *Inbox) push(ctx context.Context, e *Event) error {
 	if err != nil {
 		return err
 	}
-	err = i.queue.Push(ctx, m)
+	return i.store(ctx, m)
+}
+
+func (i *Inbox) store(ctx context.Context, m store.Message) error {
+	err := i.queue.Push(ctx, m)
 	if errors.Is(err, store.ErrFull) {
 		return lambda.Errorf(lambda.ServiceFailure, "The server has no room for more events: %v", err)
 	}
