@@ -81,9 +81,9 @@ const gatherPause = time.Millisecond
 
 // Limits of a window.
 const (
-	firstWindow = 8
+	firstWindow = 4
 	period      = 100 * time.Millisecond // the shortest of which a rate is taken
-	growth      = 4                      // a window is tried that is larger by one in so many
+	growth      = 4                      // a window is tried that is larger by one in so many; at first twice as large
 	probePause  = 2 * time.Second        // after a larger window was of no use
 	shrinkPause = time.Second            // one throttled moment halves it once
 	smoothing   = 0.1                    // of the times that calls take
@@ -102,6 +102,7 @@ type window struct {
 	rate     float64   // of calls per second then
 	usual    float64   // smoothed duration of calls, in seconds
 	began    time.Time // of this period
+	settled  bool      // a larger window was of no use before, or a call was throttled
 	done     int       // calls in this period
 	full     int       // of these, how many ended while the lane had no room for another
 	probe    time.Time // when a larger window may be tried
@@ -125,16 +126,23 @@ func (w *window) ended(took time.Duration, full bool, now time.Time) {
 		w.began, w.usual = now, took.Seconds()
 	}
 	w.usual += smoothing * (took.Seconds() - w.usual)
+	if now.Before(w.began) { // it belongs to another window
+		return
+	}
 	w.done++
 	if full {
 		w.full++
 	}
 	elapsed := now.Sub(w.began)
-	if elapsed < period || elapsed.Seconds() < 2*w.usual || w.done < w.size {
+	if elapsed < period || elapsed.Seconds() < w.usual || w.done < w.size {
 		return
 	}
+	before := w.size
 	w.climb(float64(w.done)/elapsed.Seconds(), 2*w.full > w.done, now)
 	w.began, w.done, w.full = now, 0, 0
+	if w.size != before { // what ends soon began before
+		w.began = now.Add(time.Duration(w.usual * float64(time.Second)))
+	}
 }
 
 // climb draws the conclusions from one period. w.mu is held.
@@ -144,13 +152,17 @@ func (w *window) climb(rate float64, full bool, now time.Time) {
 		return
 	}
 	if w.before > 0 && rate < w.rate*(1+float64(w.size-w.before)/float64(2*w.before)) {
-		w.size, w.before, w.probe = w.before, 0, now.Add(probePause)
+		w.size, w.before, w.probe, w.settled = w.before, 0, now.Add(probePause), true
 		return
 	}
 	w.before = 0
 	if !now.Before(w.probe) {
 		w.before, w.rate = w.size, rate
-		w.size += max(w.size/growth, 1)
+		if w.settled {
+			w.size += max(w.size/growth, 1)
+		} else {
+			w.size *= 2
+		}
 	}
 }
 
@@ -159,7 +171,7 @@ func (w *window) throttled(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.Sub(w.shrunken) >= shrinkPause {
-		w.size, w.before, w.shrunken = max(w.size/2, 1), 0, now
+		w.size, w.before, w.shrunken, w.settled = max(w.size/2, 1), 0, now, true
 		w.began, w.done, w.full = now, 0, 0
 	}
 }
