@@ -52,6 +52,7 @@ type ServeOptions struct {
 	TokenFile              string
 	ID                     string
 	PoolQuota              int
+	Metrics                string // loopback address on which metrics are served; "" is nowhere
 	TLSCert, TLSKey, TLSCA string
 	AWSEndpoints           map[string]string // service → URL
 }

@@ -75,6 +75,10 @@ when they are on different machines.`,
 			if options.PoolQuota < 1 {
 				return usagef("--pool-quota %d is not a number above 0", options.PoolQuota)
 			}
+			if options.Metrics != "" && !loopback(options.Metrics) {
+				return usagef("--metrics tells of every account's calls, so it needs an address that only this machine can reach, like 127.0.0.1:9100; got %s",
+					options.Metrics)
+			}
 			options.Log, options.MemoryBytes = log, memory<<20
 			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
 			if options.DataDir, err = a.dataDir(); err != nil {
@@ -101,6 +105,7 @@ when they are on different machines.`,
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
 	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
+	flags.StringVar(&options.Metrics, "metrics", "", "serve GET /metrics for Prometheus on this address (loopback only); default: off")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"berth/lambda"
@@ -12,11 +13,15 @@ import (
 
 // Inbox takes events. It is usable in processes that run none.
 type Inbox struct {
-	queue store.Queue
+	queue    store.Queue
+	accepted atomic.Uint64
 }
 
 // NewInbox makes an Inbox on a queue.
-func NewInbox(q store.Queue) *Inbox { return &Inbox{q} }
+func NewInbox(q store.Queue) *Inbox { return &Inbox{queue: q} }
+
+// Accepted is how many invocations Accept has stored.
+func (i *Inbox) Accepted() uint64 { return i.accepted.Load() }
 
 // Accept stores an invocation: when it returns nil the invocation will run, whatever dies. Errors: ServiceFailure when there
 // is no room.
@@ -29,7 +34,11 @@ func (i *Inbox) Accept(ctx context.Context, ref lambda.Ref, in *lambda.Invocatio
 		return err
 	}
 	m.Fresh = true // a request id is made for one request
-	return i.store(ctx, m)
+	if err := i.store(ctx, m); err != nil {
+		return err
+	}
+	i.accepted.Add(1)
+	return nil
 }
 
 func (i *Inbox) push(ctx context.Context, e *Event) error {

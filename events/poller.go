@@ -242,6 +242,9 @@ func (l *lane) begin(ctx context.Context, d *store.Delivery) {
 
 // handle finds out what there is to do with an event, and ends its delivery.
 func (l *lane) handle(ctx context.Context, d *store.Delivery) {
+	if d.Count > 1 {
+		l.p.stats.redelivered.Add(1)
+	}
 	e, err := decode(d.Data)
 	if err == nil && e.lane() != l.name {
 		err = errors.New("it is of another function")

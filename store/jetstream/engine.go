@@ -187,6 +187,9 @@ func (e *Engine) Blobs() store.Blobs { return e.blobs }
 // Queue is the engine's queue; it is usable until Close.
 func (e *Engine) Queue() store.Queue { return e.queue }
 
+// Queued is how many messages the queue held a few seconds ago. Only a process that watches the queue knows.
+func (e *Engine) Queued() int { return int(e.queue.held.Load()) }
+
 // Conn is the engine's connection, for what else travels over it. Close closes it.
 func (e *Engine) Conn() *nats.Conn { return e.conn }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +45,8 @@ type queue struct {
 	background context.Context // of writers: ends with Close
 	writers    sync.WaitGroup
 	inFlight   *semaphore.Weighted
+
+	held atomic.Int64 // events of all lanes, when they were scanned last
 
 	mu    sync.Mutex
 	known map[store.Lane]float64 // lanes whose consumers exist, with how many events a pack of theirs lately held
@@ -143,17 +146,32 @@ func (q *queue) Watch(ctx context.Context, each func(store.Lane)) error {
 
 // scan names the lanes that hold messages. What it cannot find out now, the next one will.
 func (q *queue) scan(ctx context.Context, each func(store.Lane)) {
+	held, whole := 0, true
 	for _, p := range q.partitions {
 		subjects, err := p.subjects(ctx, queueSubject+strconv.Itoa(p.number)+".>")
 		if err != nil && ctx.Err() == nil {
 			q.engine.log.Warn("looking for waiting events failed; trying again", "partition", p.number, "err", err)
 		}
-		for s := range subjects {
+		whole = whole && err == nil
+		for s, n := range subjects {
 			if l, ok := laneOf(s); ok {
 				each(l)
+				held += packSize(s) * int(n)
 			}
 		}
 	}
+	if whole {
+		q.held.Store(int64(held))
+	}
+}
+
+// packSize is how many events a pack of a subject holds.
+func packSize(subject string) int {
+	n, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
+	if err != nil || n < 1 || n > maxPack {
+		return 0
+	}
+	return n
 }
 
 // subjects counts the packs of each subject that a filter matches.
@@ -179,8 +197,7 @@ func (q *queue) Depth(ctx context.Context, l store.Lane) (store.Depth, error) {
 	}
 	d, packs := store.Depth{}, 0
 	for s, n := range subjects {
-		size, err := strconv.Atoi(s[strings.LastIndexByte(s, '.')+1:])
-		if err == nil && size > 0 && size <= maxPack {
+		if size := packSize(s); size > 0 {
 			d.Held += size * int(n)
 			packs += int(n)
 		}
