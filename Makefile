@@ -5,9 +5,11 @@ INIT := sandbox/namespace/init/build.sh
 # Tests of one package run for this long at most.
 TEST_TIMEOUT ?= 15m
 FUZZ_TIME ?= 30s
+# moto_server is optional: without it the tests of destinations that need it say so and are skipped.
+MOTO ?= 5.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps clean
+.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps moto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -63,6 +65,10 @@ fuzz: init ## each fuzz target for 30 seconds
 
 deps: ## install what tests and demo need from the system's packages, or say what is missing
 	@scripts/deps
+
+moto: ## install under bin/moto what the tests of destinations take for SQS, SNS and S3
+	python3 -m venv bin/moto
+	bin/moto/bin/pip install --quiet 'moto[server]==$(MOTO)'
 
 clean: ## remove what was built
 	rm -rf bin

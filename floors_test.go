@@ -21,7 +21,7 @@ var floors = map[string]int{
 
 	"apiserver": 2, "events": 2, "frontend": 2, "manager": 2, "worker": 2, "control": 2,
 
-	"node": 3, "acceptance": 3, "cli": 3, "ui": 3, "client": 3, "cmd/berth": 3, "e2e": 3, "conformance": 3, "bench": 3,
+	"node": 3, "metrics": 3, "acceptance": 3, "cli": 3, "ui": 3, "client": 3, "cmd/berth": 3, "e2e": 3, "conformance": 3, "bench": 3,
 	"internal/serverproc": 3, "internal/procfs": 3, "internal/testcert": 3, "examples/go-hello": 3,
 	"sim": 3, "sim/cluster": 3, "sim/replay": 3,
 }

@@ -60,6 +60,7 @@ type ServeOptions struct {
 	ID                     string
 	PoolQuota              int
 	Pprof                  string // loopback address on which Go's profiles are served; "" is nowhere
+	Metrics                string // loopback address on which metrics are served; "" is nowhere
 	TLSCert, TLSKey, TLSCA string
 	AWSEndpoints           map[string]string // service → URL
 }

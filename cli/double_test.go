@@ -23,6 +23,7 @@ type double struct {
 	reason    string   // why functions fail; "" when they do not
 	invoke    http.HandlerFunc
 	logs      http.HandlerFunc
+	own       http.HandlerFunc // of events and schedules
 }
 
 // newDouble starts a double and returns it with a data directory that points to it.
@@ -50,6 +51,8 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Header.Get("X-Amz-Target") != "":
 		d.logs(w, r)
+	case strings.HasPrefix(r.URL.Path, "/berth/v1/events/"), strings.HasPrefix(r.URL.Path, "/berth/v1/schedules"):
+		d.own(w, r)
 	case r.URL.Path == "/berth/v1/account":
 		answer := map[string]any{"account": "000000000001", "concurrency": 1000, "reserved": 10, "provisioned": 5, "unreserved": 985}
 		if r.Method == http.MethodPut {

@@ -90,6 +90,10 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 				return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",
 					options.Pprof)
 			}
+			if options.Metrics != "" && !loopback(options.Metrics) {
+				return usagef("--metrics tells of every account's calls, so it needs an address that only this machine can reach, like 127.0.0.1:9100; got %s",
+					options.Metrics)
+			}
 			options.Log, options.MemoryBytes = log, memory<<20
 			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
 			if options.DataDir, err = a.dataDir(); err != nil {
@@ -120,6 +124,7 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
 	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
 	flags.StringVar(&options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
+	flags.StringVar(&options.Metrics, "metrics", "", "serve GET /metrics for Prometheus on this address (loopback only); default: off")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
 	return cmd

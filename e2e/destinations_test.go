@@ -32,9 +32,12 @@ type services struct {
 
 func startMoto(t *testing.T) *services {
 	t.Helper()
-	path, err := exec.LookPath("moto_server")
+	path, err := exec.LookPath("../bin/moto/bin/moto_server")
 	if err != nil {
-		t.Skip("moto_server is not installed (pip install 'moto[server]'): no SQS, SNS and S3 to test with")
+		path, err = exec.LookPath("moto_server")
+	}
+	if err != nil {
+		t.Skip("moto_server is not installed (make moto): no SQS, SNS and S3 to test with")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

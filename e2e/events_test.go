@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"berth/client"
+	"berth/internal/serverproc"
 )
 
 const halfFailing = "def handler(event, context):\n    if event['n'] % 2:\n        raise Exception('on purpose')\n    return event['n']\n"
@@ -76,27 +77,44 @@ func (d *sqsDouble) missing(ids []string) (out []string) {
 	return out
 }
 
-// TestEventsSurviveKills publishes events under load, kills the server (SIGKILL) at a random moment, and starts it again: each
-// event whose 202 was seen runs at least once, and its destination is told. BERTH_EVENT_ROUNDS=20 BERTH_EVENT_COUNT=5000 is the
-// full test.
+// TestEventsSurviveKills: one process. BERTH_EVENT_ROUNDS=20 BERTH_EVENT_COUNT=5000 is the full test.
 func TestEventsSurviveKills(t *testing.T) {
 	sharedClient(t)
-	rounds, count := setting(t, "BERTH_EVENT_ROUNDS", 2), setting(t, "BERTH_EVENT_COUNT", 300)
 	queue := newSQSDouble(t)
 	data := t.TempDir()
+	var s *serverproc.Server
+	surviveKills(t, queue, victims{
+		start: func() *client.Client {
+			if s == nil {
+				s = start(t, data, "--aws-endpoint", "sqs="+queue.URL, "--log-level", "error")
+			}
+			return client.New(s.Client)
+		},
+		kill: func() { s.Kill(); s = nil },
+	})
+}
+
+// victims are the processes of a server, be it one or a cluster.
+type victims struct {
+	start func() *client.Client // starts those that do not run
+	kill  func()                // SIGKILL for one of them
+}
+
+// surviveKills publishes events under load, kills a process at a random moment, and starts it again: each event whose 202 was seen
+// runs at least once, and its destination is told.
+func surviveKills(t *testing.T, queue *sqsDouble, v victims) {
+	rounds, count := setting(t, "BERTH_EVENT_ROUNDS", 2), setting(t, "BERTH_EVENT_COUNT", 300)
 	all, duplicates := 0, 0
 	for round := range rounds {
-		s := start(t, data, "--aws-endpoint", "sqs="+queue.URL, "--log-level", "error")
-		c := client.New(s.Client)
+		c := v.start()
 		if round == 0 {
 			python(t, c, "events", halfFailing)
 			configure(t, c, "events", "arn:aws:sqs:us-east-1:000000000001:q")
 		}
 		kill := rand.N(count)
-		acknowledged := publishEvents(t, c, count, kill, s.Kill)
+		acknowledged := publishEvents(t, c, count, kill, v.kill)
 		c.Close()
-		s.Kill()
-		again := start(t, data, "--aws-endpoint", "sqs="+queue.URL, "--log-level", "error")
+		again := v.start()
 		began := time.Now()
 		for left := queue.missing(acknowledged); len(left) > 0; left = queue.missing(acknowledged) {
 			if time.Since(began) > 3*time.Minute {
@@ -104,9 +122,9 @@ func TestEventsSurviveKills(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
+		again.Close()
 		t.Logf("round %d: killed after %d acknowledgements; all of %d were done %v after the restart", round, kill, len(acknowledged), time.Since(began).Round(time.Millisecond))
 		all += len(acknowledged)
-		again.Kill()
 	}
 	queue.mu.Lock()
 	defer queue.mu.Unlock()

@@ -93,10 +93,12 @@ func (a *attempt) invoke(ctx context.Context, trace string) (*lambda.Outcome, er
 func (a *attempt) ran(ctx context.Context, how end, config *catalog.EventConfig, dies time.Time) {
 	how.attempts++
 	if how.outcome.FunctionError == "" {
+		a.p.stats.succeeded.Add(1)
 		how.condition = Success
 		a.finish(ctx, how)
 		return
 	}
+	a.p.stats.failed.Add(1)
 	again := how.at.Add(time.Duration(how.attempts) * failureDelay)
 	switch {
 	case how.attempts >= config.Attempts():
@@ -108,6 +110,7 @@ func (a *attempt) ran(ctx context.Context, how end, config *catalog.EventConfig,
 	default:
 		next := *a.e
 		next.Failures, next.NotBefore = how.attempts, again
+		a.p.stats.retried.Add(1)
 		a.replace(ctx, &next)
 	}
 }
@@ -131,6 +134,7 @@ func (a *attempt) replace(ctx context.Context, next *Event) {
 
 // backOff lets the event wait after a throttle or an error of the server's own, ever longer, until its age ends.
 func (a *attempt) backOff(err error, dies time.Time) {
+	a.p.stats.backedOff.Add(1)
 	n := a.d.Count
 	if !a.e.NotBefore.IsZero() {
 		n-- // it came once only to be told to wait

@@ -26,6 +26,7 @@ type world struct {
 	t       *testing.T
 	catalog *catalog.Catalog
 	queue   *memory.Queue
+	records store.Catalog
 	poller  *Poller
 	inbox   *Inbox
 	began   time.Time
@@ -56,7 +57,8 @@ type told struct {
 // in runs a test in virtual time.
 func in(t *testing.T, test func(*testing.T, *world)) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, queue: memory.NewQueue(), catalog: catalog.New(memory.NewCatalog(), region)}
+		records := memory.NewCatalog()
+		w := &world{t: t, queue: memory.NewQueue(), records: records, catalog: catalog.New(records, region)}
 		w.inbox = NewInbox(w.queue)
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup

@@ -39,6 +39,7 @@ const (
 	DefaultInFlight = 1000
 	idleWait        = 5 * time.Second // of a lane for its next event, before it is forgotten
 	pullPause       = time.Second     // after a Pull that failed
+	restWait        = 3 * time.Second // of events that came beyond what was asked for
 	heartbeat       = store.PullLease / 3
 	// drainLimit is how long invocations under way may go on when the process stops. Then they are broken off, and run again
 	// elsewhere or later.
@@ -178,23 +179,46 @@ func (l *lane) round(ctx, work context.Context) (idle bool, err error) {
 		return false, nil
 	}
 	l.p.slots.give(l.window, n-min(n, len(got)))
-	for i := range got {
+	for i := range got[:min(n, len(got))] {
 		l.begin(work, &got[i])
 	}
+	l.beginRest(ctx, work, got[min(n, len(got)):])
 	if err != nil || len(got) > 0 {
 		return false, err
 	}
 	got, err = l.p.cfg.Queue.Pull(ctx, l.name, 1, idleWait)
+	if len(got) == 0 {
+		return err == nil, err
+	}
+	l.p.held.Store(&got[0], nil)
+	if l.p.slots.take(ctx, l.window, 1) == 0 {
+		l.p.held.Delete(&got[0])
+		l.giveBack(got)
+		return false, nil
+	}
+	l.begin(work, &got[0])
+	l.beginRest(ctx, work, got[1:])
+	return false, err
+}
+
+// beginRest begins what has come without a slot of its own, as slots become free. What would wait long goes back: others may have
+// room for it, and what came together is forgotten together.
+func (l *lane) beginRest(ctx, work context.Context, got []store.Delivery) {
 	for i := range got {
 		l.p.held.Store(&got[i], nil)
-		if l.p.slots.take(ctx, l.window, 1) == 0 {
-			l.p.held.Delete(&got[i])
-			l.giveBack(got)
-			return false, nil
+	}
+	wait, cancel := context.WithTimeout(ctx, restWait)
+	defer cancel()
+	for i := range got {
+		if l.p.slots.take(wait, l.window, 1) == 0 {
+			for j := range got[i:] {
+				l.p.held.Delete(&got[i+j])
+			}
+			l.giveBack(got[i:])
+			return
 		}
 		l.begin(work, &got[i])
 	}
-	return len(got) == 0 && err == nil, err
 }
 
 // giveBack returns what will not be run here.
@@ -218,6 +242,9 @@ func (l *lane) begin(ctx context.Context, d *store.Delivery) {
 
 // handle finds out what there is to do with an event, and ends its delivery.
 func (l *lane) handle(ctx context.Context, d *store.Delivery) {
+	if d.Count > 1 {
+		l.p.stats.redelivered.Add(1)
+	}
 	e, err := decode(d.Data)
 	if err == nil && e.lane() != l.name {
 		err = errors.New("it is of another function")

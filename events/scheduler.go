@@ -101,10 +101,9 @@ func (s *Scheduler) fire(ctx context.Context, one *catalog.Schedule, p plan, now
 			fired++
 		}
 	}
-	if missed > 0 {
-		s.log.Warn("ticks of a schedule were missed: no server ran", "account", one.Account, "schedule", one.Name, "missed", missed, "newest", lastMissed)
-	}
+	ours := false
 	err := s.catalog.SettleSchedule(ctx, one.Account, one.Name, func(now *catalog.Schedule) bool {
+		ours = false
 		if !now.Created.Equal(one.Created) || !now.Last.Before(last) {
 			return false // another process has settled them, or it is another schedule of that name
 		}
@@ -115,8 +114,12 @@ func (s *Scheduler) fire(ctx context.Context, one *catalog.Schedule, p plan, now
 		if now.Failure = ""; failure != nil {
 			now.Failure = failure.Error()
 		}
+		ours = true
 		return true
 	})
+	if err == nil && ours && missed > 0 {
+		s.log.Warn("ticks of a schedule were missed: no server ran", "account", one.Account, "schedule", one.Name, "missed", missed, "newest", lastMissed)
+	}
 	if lambda.CodeOf(err) == lambda.ResourceNotFound {
 		return nil // it was removed meanwhile
 	}

@@ -81,24 +81,31 @@ const gatherPause = time.Millisecond
 
 // Limits of a window.
 const (
-	firstWindow = 8
-	growPause   = 100 * time.Millisecond // so that a window grows by ten a second
+	firstWindow = 4
+	period      = 100 * time.Millisecond // the shortest of which a rate is taken
+	growth      = 4                      // a window is tried that is larger by one in so many; at first twice as large
+	probePause  = 2 * time.Second        // after a larger window was of no use
 	shrinkPause = time.Second            // one throttled moment halves it once
 	smoothing   = 0.1                    // of the times that calls take
-	slowdown    = 2                      // times the fastest: beyond it, more at once only makes each slower
-	forgetting  = 1.001                  // per call: the fastest time may have been of better days
 )
 
-// window bounds how many events of one lane run at once, as congestion control does: it grows while it is the window that
-// holds the lane back and calls do not get slower by it, and is halved when a call is throttled.
+// window bounds how many events of one lane run at once, by climbing: while it is the window that holds the lane back, a larger
+// one is tried, and kept if it gets through at least half as much more as it is larger. So a function that waits for others gets a
+// wide window, and one that needs the processor a narrow one, which leaves the processor to who wants to be accepted. It is halved
+// when a call is throttled.
 type window struct {
 	held int // slots; under slots.mu
 
 	mu       sync.Mutex
 	size     int
-	usual    float64 // smoothed duration of calls, in seconds
-	best     float64 // the least that usual has been
-	grown    time.Time
+	before   int       // the size before the one that is tried; 0 while none is
+	rate     float64   // of calls per second then
+	usual    float64   // smoothed duration of calls, in seconds
+	began    time.Time // of this period
+	settled  bool      // a larger window was of no use before, or a call was throttled
+	done     int       // calls in this period
+	full     int       // of these, how many ended while the lane had no room for another
+	probe    time.Time // when a larger window may be tried
 	shrunken time.Time
 }
 
@@ -115,15 +122,47 @@ func (w *window) room() int {
 func (w *window) ended(took time.Duration, full bool, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.usual == 0 {
-		w.usual = took.Seconds()
+	if w.began.IsZero() {
+		w.began, w.usual = now, took.Seconds()
 	}
 	w.usual += smoothing * (took.Seconds() - w.usual)
-	if w.best *= forgetting; w.best == 0 || w.usual < w.best {
-		w.best = w.usual
+	if now.Before(w.began) { // it belongs to another window
+		return
 	}
-	if full && w.usual < slowdown*w.best && now.Sub(w.grown) >= growPause {
-		w.size, w.grown = w.size+1, now
+	w.done++
+	if full {
+		w.full++
+	}
+	elapsed := now.Sub(w.began)
+	if elapsed < period || elapsed.Seconds() < w.usual || w.done < w.size {
+		return
+	}
+	before := w.size
+	w.climb(float64(w.done)/elapsed.Seconds(), 2*w.full > w.done, now)
+	w.began, w.done, w.full = now, 0, 0
+	if w.size != before { // what ends soon began before
+		w.began = now.Add(time.Duration(w.usual * float64(time.Second)))
+	}
+}
+
+// climb draws the conclusions from one period. w.mu is held.
+func (w *window) climb(rate float64, full bool, now time.Time) {
+	if !full { // there was too little to do: it says nothing
+		w.before = 0
+		return
+	}
+	if w.before > 0 && rate < w.rate*(1+float64(w.size-w.before)/float64(2*w.before)) {
+		w.size, w.before, w.probe, w.settled = w.before, 0, now.Add(probePause), true
+		return
+	}
+	w.before = 0
+	if !now.Before(w.probe) {
+		w.before, w.rate = w.size, rate
+		if w.settled {
+			w.size += max(w.size/growth, 1)
+		} else {
+			w.size *= 2
+		}
 	}
 }
 
@@ -132,6 +171,7 @@ func (w *window) throttled(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.Sub(w.shrunken) >= shrinkPause {
-		w.size, w.shrunken = max(w.size/2, 1), now
+		w.size, w.before, w.shrunken, w.settled = max(w.size/2, 1), 0, now, true
+		w.began, w.done, w.full = now, 0, 0
 	}
 }

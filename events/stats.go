@@ -2,6 +2,7 @@ package events
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"berth/store"
 )
@@ -19,6 +20,8 @@ const maxCounted = 10_000
 
 // stats counts what this process has done since it started.
 type stats struct {
+	succeeded, failed, backedOff, retried, redelivered, told atomic.Uint64
+
 	mu      sync.Mutex
 	running map[store.Lane]int
 	dropped map[store.Lane]map[string]int
@@ -54,6 +57,39 @@ func (s *stats) drop(l store.Lane, reason string) {
 		}
 	}
 	s.dropped[l][reason]++
+}
+
+// Totals is what one process has done with the events of all functions since it started.
+type Totals struct {
+	Running     int               // now
+	Succeeded   uint64            // attempts
+	Failed      uint64            // attempts at which the function failed
+	BackedOff   uint64            // attempts that were throttled or met an error of the server's own
+	Retried     uint64            // events that were stored again after a failure
+	Redelivered uint64            // deliveries that were not the first
+	Told        uint64            // records and dead letters
+	Dropped     map[string]uint64 // by reason
+}
+
+// Totals returns this process's counts; every reason for a drop is among them.
+func (p *Poller) Totals() Totals {
+	s := p.stats
+	t := Totals{
+		Succeeded: s.succeeded.Load(), Failed: s.failed.Load(), BackedOff: s.backedOff.Load(), Retried: s.retried.Load(),
+		Redelivered: s.redelivered.Load(), Told: s.told.Load(),
+		Dropped: map[string]uint64{dropUnreadable: 0, dropNoFunction: 0, dropNobody: 0, dropTarget: 0},
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.running {
+		t.Running += n
+	}
+	for _, reasons := range s.dropped {
+		for reason, n := range reasons {
+			t.Dropped[reason] += uint64(n)
+		}
+	}
+	return t
 }
 
 // Counts is what one process has to say of one function's events.

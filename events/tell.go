@@ -118,7 +118,12 @@ func (a *attempt) tell(ctx context.Context) {
 }
 
 // send tries once to tell a target.
-func (a *attempt) send(ctx context.Context, e *Event) error {
+func (a *attempt) send(ctx context.Context, e *Event) (err error) {
+	defer func() {
+		if err == nil {
+			a.p.stats.told.Add(1)
+		}
+	}()
 	target, err := destinations.Parse(e.Telling.Target)
 	if err != nil {
 		return err

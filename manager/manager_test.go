@@ -33,9 +33,13 @@ type worker struct {
 	ahead    int  // started ahead
 	failInit bool // those fail to initialise
 	initing  map[lambda.EnvironmentID]bool
+	looked   func() // called before Candidates answers; nil is nothing
 }
 
 func (w *worker) Candidates(*lambda.Version) []placement.Worker {
+	if w.looked != nil {
+		w.looked()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return []placement.Worker{{ID: "w", FreeBytes: int64(w.room-len(w.live)+w.hidden) << 40}}
@@ -311,6 +315,21 @@ func TestACallWaitsForRoomUpToItsLimit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A call that has found no environment finds out that there is no room for another; meanwhile one of its own kind has become
+// idle. It takes that one: it does not end it for a new one.
+func TestACallThatWaitsForRoomReusesItsKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := setup(1, nil)
+		first := acquire(t, m, "f")
+		var once sync.Once
+		w.looked = func() { once.Do(func() { m.EnvironmentIdle(first.Environment, first.Number) }) }
+		second := acquire(t, m, "f")
+		if second.Cold || second.Environment != first.Environment {
+			t.Errorf("got %+v, want the environment of %+v again", second, first)
+		}
+	})
 }
 
 func TestWaitingForRoomUsesUpNoRate(t *testing.T) {

@@ -28,6 +28,9 @@ func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.Acqu
 	id, worker, found := m.drawWorker(req.Version, nil)
 	for range evictionTries {
 		if !found {
+			if m.hasIdle(req.Key) { // meanwhile: the call takes it, rather than end it for a new one
+				break
+			}
 			freed, ok := m.makeRoom(ctx)
 			if !ok {
 				break
@@ -68,6 +71,18 @@ func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.Acqu
 		return nil, 0, startFailed(lambda.ErrUnreachable)
 	}
 	return nil, lambda.Full, nil
+}
+
+// hasIdle reports whether a call of this key would find an idle environment now.
+func (m *Manager) hasIdle(key lambda.EnvironmentKey) bool {
+	v, ok := m.sets.Load(key)
+	if !ok {
+		return false
+	}
+	s := v.(*set)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.idle)+len(s.ahead) > 0
 }
 
 // startOn registers the environment before the worker knows of it: the worker may call back before Start returns. An

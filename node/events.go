@@ -39,21 +39,29 @@ func startEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, cat *catalo
 	return poller, nil
 }
 
-// startMemberEvents is startEvents for one process of several, if it has the control role; nil without. f is the process's
-// frontend; without that role the process gets the client side of the data path for its events alone.
-func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cluster, f *frontend.Frontend) (*events.Poller, error) {
-	if !cfg.Roles.Control {
+// startMemberEvents is startEvents for one process of several, if it has the control role; nil without. invoker is the process's
+// data path; without the frontend role (nil) the process gets the client side of it for its events alone.
+func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cluster, invoker events.Invoker) (*events.Poller, error) {
+	switch {
+	case !cfg.Roles.Control && invoker == nil:
+		return nil, startMetrics(cfg, l, counted{}, nil, nil, engine)
+	case !cfg.Roles.Control:
 		return nil, nil
+	case invoker != nil:
+		return startEvents(cfg, l, engine, c.catalog, invoker)
 	}
-	if f == nil {
-		f = frontend.New(frontend.Config{
-			Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Rings: c.Rings, Limit: c.Limit,
-			Peers:          &peers{id: c.id, conn: engine.Conn(), view: c.members.View},
-			RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return c.runtimeVersion(v.Runtime) },
-		})
-		l.run("data path for events", f.Run)
+	f := frontend.New(frontend.Config{
+		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Rings: c.Rings, Limit: c.Limit,
+		Peers:          &peers{id: c.id, conn: engine.Conn(), view: c.members.View},
+		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return c.runtimeVersion(v.Runtime) },
+	})
+	l.run("data path for events", f.Run)
+	calls := newCounted(cfg, f)
+	poller, err := startEvents(cfg, l, engine, c.catalog, calls.invoker)
+	if err != nil {
+		return nil, err
 	}
-	return startEvents(cfg, l, engine, c.catalog, f)
+	return poller, startMetrics(cfg, l, calls, nil, poller, engine)
 }
 
 // credentialsOf reads AWS credentials as every client of AWS does; nil without.

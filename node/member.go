@@ -209,12 +209,17 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 		return err
 	}
 	l.run("frontend", f.Run)
-	role, err := startMemberEvents(cfg, l, engine, c, f)
+	calls := newCounted(cfg, f)
+	role, err := startMemberEvents(cfg, l, engine, c, calls.invoker)
 	if err != nil {
 		return err
 	}
+	face := newEventsFace(engine, role)
+	if err := startMetrics(cfg, l, calls, face, role, engine); err != nil {
+		return err
+	}
 	server, err := newServer(cfg, serverParts{
-		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: f, preparer: c, runtimeVersion: c.runtimeVersion,
+		events: face, blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: calls.invoker, preparer: c, runtimeVersion: c.runtimeVersion,
 		provisioned: c.provisioned, status: c.status, living: c.livingManagers,
 	})
 	if err != nil {

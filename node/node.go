@@ -57,6 +57,8 @@ type Config struct {
 
 	// AWSEndpoints says where services are that events are told to: "sqs", "sns", "s3" → URL.
 	AWSEndpoints map[string]string
+
+	Metrics string // loopback host:port where metrics are served; "" is nowhere
 }
 
 // Time limits of the HTTP server. Writing has none: an answer may take as long as a function (15 minutes).
@@ -141,12 +143,17 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
-	role, err := startEvents(cfg, l, engine, cat, roles.frontend)
+	calls := newCounted(cfg, roles.frontend)
+	role, err := startEvents(cfg, l, engine, cat, calls.invoker)
 	if err != nil {
 		return err
 	}
+	face := newEventsFace(engine, role)
+	if err := startMetrics(cfg, l, calls, face, role, engine); err != nil {
+		return err
+	}
 	server, err := newServer(cfg, serverParts{
-		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker,
+		events: face, blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: calls.invoker, preparer: roles.worker,
 		provisioned: roles.provisioned, status: roles.status,
 		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
 	})

@@ -26,6 +26,10 @@ type Message struct {
 	ID   string // pushed again within DuplicateWindow it is stored once; 1–128 bytes of printable ASCII without spaces
 	Lane Lane
 	Data []byte
+
+	// Fresh promises that nobody has pushed this ID before nor will again: the queue may store it together with others of its
+	// lane, which is cheaper, and then need not know it. They are delivered together.
+	Fresh bool
 }
 
 // Queue keeps messages until somebody has done them: at least once, by any number of receivers who share the work.
@@ -39,8 +43,8 @@ type Queue interface {
 	// each is called on one goroutine and must not block. Watch returns ctx.Err() when ctx ends.
 	Watch(ctx context.Context, each func(Lane)) error
 
-	// Pull takes up to n messages of a lane, at most MaxPull: those that wait now, or with none the first that comes within
-	// wait. None is no error. Deliveries that are neither Done nor Later nor Working for PullLease come out again.
+	// Pull takes about n messages of a lane, at most MaxPull: those that wait now, or with none the first that comes within
+	// wait. They are more where more were stored together. None is no error. Deliveries that are neither Done nor Later nor Working for PullLease come out again.
 	Pull(ctx context.Context, lane Lane, n int, wait time.Duration) ([]Delivery, error)
 
 	// Depth says how much a lane holds now.
@@ -49,8 +53,8 @@ type Queue interface {
 
 // Depth counts the messages of a lane.
 type Depth struct {
-	Held      int // all of them
-	Delivered int // of these, with a receiver or waiting for their time (Later)
+	Held      int // all of them; what was stored together counts until all of it is done
+	Delivered int // of these, about, with a receiver or waiting for their time (Later)
 }
 
 // Delivery is one message with its receiver. It ends with one Done or Later; errors of theirs mean that the message may come

@@ -167,7 +167,7 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	e.catalog = &catalog{engine: e, stream: catalogStream, background: background,
 		inFlight: semaphore.NewWeighted(maxBytesInFlight)}
 	e.blobs = newBlobs(e, blobStream)
-	e.queue, err = openQueue(ctx, background, e)
+	e.queue, err = openQueue(ctx, e)
 	return err
 }
 
@@ -185,6 +185,9 @@ func (e *Engine) Blobs() store.Blobs { return e.blobs }
 
 // Queue is the engine's queue; it is usable until Close.
 func (e *Engine) Queue() store.Queue { return e.queue }
+
+// Queued is how many messages the queue held a few seconds ago. Only a process that watches the queue knows.
+func (e *Engine) Queued() int { return int(e.queue.held.Load()) }
 
 // Conn is the engine's connection, for what else travels over it. Close closes it.
 func (e *Engine) Conn() *nats.Conn { return e.conn }

@@ -11,14 +11,16 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"golang.org/x/sync/errgroup"
 
 	"berth/store"
 )
 
-// Limits of one write of the queue, which is one sync. A batch that is longer than 1,000 messages the server refuses.
+// Limits of one write of the queue. A batch that is longer than 1,000 messages the server refuses.
 const (
-	maxFlush      = 1000
+	maxFlush      = 1000 // events
 	maxFlushBytes = 8 << 20
+	maxAlone      = 6 // parcels without an atomic write, which costs about as many syncs
 )
 
 // duplicateCode says that a batch holds a message that the stream has already.
@@ -33,13 +35,17 @@ type partition struct {
 	mu      sync.Mutex
 	waiting []*push
 	writing bool
+	closed  bool
 }
 
-// push is one waiting message.
+var errClosed = errors.New("the engine is closed")
+
+// push is one waiting event.
 type push struct {
-	message *nats.Msg
-	lane    store.Lane
-	done    chan error // buffered
+	member
+	lane  store.Lane
+	fresh bool        // may share a pack
+	done  func(error) // must not wait
 }
 
 // Push implements store.Queue.
@@ -55,14 +61,13 @@ func (q *queue) Push(ctx context.Context, m store.Message) error {
 	}
 	defer q.inFlight.Release(size)
 	p := q.partition(m.Lane)
-	w := &push{message: nats.NewMsg(p.subject(m.Lane)), lane: m.Lane, done: make(chan error, 1)}
-	w.message.Data = encodeRecord(w.message.Subject, m.Data)
-	w.message.Header[nats.MsgIdHdr] = []string{m.ID}
+	done := make(chan error, 1)
+	w := &push{member: member{id: m.ID, data: m.Data}, lane: m.Lane, fresh: m.Fresh, done: func(err error) { done <- err }}
 	if err := p.enqueue(w); err != nil {
 		return err
 	}
 	select {
-	case err := <-w.done:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("the event was not acknowledged in time, it may be stored all the same: %w", ctx.Err())
@@ -73,13 +78,13 @@ func (q *queue) Push(ctx context.Context, m store.Message) error {
 func (p *partition) enqueue(w *push) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.queue.background.Err(); err != nil { // closed: no goroutine may start any more
-		return fmt.Errorf("the engine is closed: %w", err)
+	if p.closed { // no goroutine may start any more
+		return errClosed
 	}
 	p.waiting = append(p.waiting, w)
 	if !p.writing {
 		p.writing = true
-		p.queue.engine.work.Go(p.write)
+		p.queue.writers.Go(p.write)
 	}
 	return nil
 }
@@ -101,8 +106,8 @@ func (p *partition) take() []*push {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, size := 0, 0
-	for n < len(p.waiting) && n < maxFlush && (n == 0 || size+len(p.waiting[n].message.Data) <= maxFlushBytes) {
-		size += len(p.waiting[n].message.Data)
+	for n < len(p.waiting) && n < maxFlush && (n == 0 || size+p.waiting[n].size() <= maxFlushBytes) {
+		size += p.waiting[n].size()
 		n++
 	}
 	if n == 0 {
@@ -114,23 +119,27 @@ func (p *partition) take() []*push {
 	return batch
 }
 
-// flush stores a batch as one atomic write, and tells those who wait. A batch with a message that the stream has already is
-// refused as a whole: then each goes alone, where a duplicate is a success.
+// flush stores pushes, and tells those who wait. A few parcels go side by side, each with a sync of its own; many as one atomic
+// write, which costs some syncs whatever its size. A batch with a message that the stream has already is refused as a whole: then
+// each goes alone, where a duplicate is a success.
 func (p *partition) flush(batch []*push) {
+	parcels := p.pack(batch)
 	size := 0
-	for _, w := range batch {
-		size += len(w.message.Data) + messageOverhead
+	for _, one := range parcels {
+		size += len(one.message.Data) + messageOverhead
 	}
 	err := p.queue.engine.room(size)
-	if err == nil && len(batch) > 1 {
-		err = p.together(batch)
+	if err == nil && len(parcels) > maxAlone {
+		err = p.together(parcels)
+	} else if err == nil {
+		err = errDuplicate
 	}
-	if err == nil && len(batch) == 1 || errors.Is(err, errDuplicate) {
-		p.singly(batch)
+	if errors.Is(err, errDuplicate) {
+		p.singly(parcels)
 		return
 	}
-	for _, w := range batch {
-		w.done <- err
+	for _, one := range parcels {
+		one.answer(err)
 	}
 }
 
@@ -138,12 +147,12 @@ var errDuplicate = errors.New("the batch holds a message that is stored already"
 
 // together publishes a batch until it is acknowledged. A try whose answer was lost may have been stored: the next one then
 // finds duplicates.
-func (p *partition) together(batch []*push) error {
+func (p *partition) together(parcels []*parcel) error {
 	ctx, cancel := context.WithTimeout(p.queue.background, writeTimeout)
 	defer cancel()
-	messages := make([]*nats.Msg, len(batch))
-	for i, w := range batch {
-		messages[i] = w.message
+	messages := make([]*nats.Msg, len(parcels))
+	for i, one := range parcels {
+		messages[i] = one.message
 	}
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		setBatch(messages, nuid.Next())
@@ -187,15 +196,21 @@ func isDuplicate(answer []byte) bool {
 	return json.Unmarshal(answer, &ack) == nil && ack.Error != nil && ack.Error.ErrCode == duplicateCode
 }
 
-// singly publishes messages one by one.
-func (p *partition) singly(batch []*push) {
-	for _, w := range batch {
+// singly publishes messages for themselves, a few at one time.
+func (p *partition) singly(parcels []*parcel) {
+	var all errgroup.Group
+	all.SetLimit(maxAlone)
+	for _, one := range parcels {
 		for _, name := range []string{headerBatch, headerIndex, headerCommit} {
-			delete(w.message.Header, name)
+			delete(one.message.Header, name)
 		}
-		_, err := p.queue.engine.publish(p.queue.background, w.message)
-		w.done <- err
+		all.Go(func() error {
+			_, err := p.queue.engine.publish(p.queue.background, one.message)
+			one.answer(err)
+			return nil
+		})
 	}
+	_ = all.Wait() // each has had its answer
 }
 
 // wake tells receivers which lanes have new messages. Who misses it hears of them by a scan.

@@ -2,13 +2,13 @@ package jetstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,6 +29,7 @@ const (
 	scanInterval = 2 * time.Second // of all partitions for lanes that hold messages
 	pullGrace    = 2 * time.Second // for an answer beyond the wait that was asked for
 	keepLanes    = 100_000         // whose consumers are known to exist
+	closeLimit   = 2 * time.Second // for what waits to be written when the engine is closed
 
 	queueSubject = "berth.events."
 	wakeSubject  = "berth.wake"
@@ -42,10 +43,13 @@ type queue struct {
 	engine     *Engine
 	partitions [partitions]*partition
 	background context.Context // of writers: ends with Close
+	writers    sync.WaitGroup
 	inFlight   *semaphore.Weighted
 
+	held atomic.Int64 // events of all lanes, when they were scanned last
+
 	mu    sync.Mutex
-	known map[store.Lane]bool // lanes whose consumers exist
+	known map[store.Lane]float64 // lanes whose consumers exist, with how many events a pack of theirs lately held
 }
 
 func queueConfig(n int) jetstream.StreamConfig {
@@ -60,17 +64,36 @@ func queueConfig(n int) jetstream.StreamConfig {
 	}
 }
 
-func openQueue(ctx context.Context, background context.Context, e *Engine) (*queue, error) {
-	q := &queue{engine: e, background: background, inFlight: semaphore.NewWeighted(maxBytesInFlight), known: map[store.Lane]bool{}}
+func openQueue(ctx context.Context, e *Engine) (*queue, error) {
+	background, stop := context.WithCancel(context.Background())
+	q := &queue{engine: e, background: background, inFlight: semaphore.NewWeighted(maxBytesInFlight), known: map[store.Lane]float64{}}
+	for n := range partitions {
+		q.partitions[n] = &partition{queue: q, number: n}
+	}
+	e.onClose(func() { q.close(stop) })
 	all, ctx := errgroup.WithContext(ctx)
 	for n := range partitions {
 		all.Go(func() error {
 			s, err := e.stream(ctx, queueConfig(n))
-			q.partitions[n] = &partition{queue: q, stream: s, number: n}
+			q.partitions[n].stream = s
 			return err
 		})
 	}
 	return q, all.Wait()
+}
+
+// close ends the writers when nothing waits any more, or soon: what receivers have put back should not be lost until its lease
+// ends.
+func (q *queue) close(stop func()) {
+	for _, p := range q.partitions {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+	}
+	timer := time.AfterFunc(closeLimit, stop)
+	defer timer.Stop()
+	q.writers.Wait()
+	stop()
 }
 
 // partition returns the one that a lane is in.
@@ -84,10 +107,10 @@ func (p *partition) subject(l store.Lane) string {
 	return queueSubject + strconv.Itoa(p.number) + "." + strings.Replace(string(l), "/", ".", 1)
 }
 
-// laneOf is the inverse of subject.
+// laneOf tells the lane of a pack's subject, which is the lane's with the number of events.
 func laneOf(subject string) (store.Lane, bool) {
 	parts := strings.Split(strings.TrimPrefix(subject, queueSubject), ".")
-	if len(parts) != 3 {
+	if len(parts) != 4 {
 		return "", false
 	}
 	l := store.Lane(parts[1] + "/" + parts[2])
@@ -123,20 +146,35 @@ func (q *queue) Watch(ctx context.Context, each func(store.Lane)) error {
 
 // scan names the lanes that hold messages. What it cannot find out now, the next one will.
 func (q *queue) scan(ctx context.Context, each func(store.Lane)) {
+	held, whole := 0, true
 	for _, p := range q.partitions {
 		subjects, err := p.subjects(ctx, queueSubject+strconv.Itoa(p.number)+".>")
 		if err != nil && ctx.Err() == nil {
 			q.engine.log.Warn("looking for waiting events failed; trying again", "partition", p.number, "err", err)
 		}
-		for s := range subjects {
+		whole = whole && err == nil
+		for s, n := range subjects {
 			if l, ok := laneOf(s); ok {
 				each(l)
+				held += packSize(s) * int(n)
 			}
 		}
 	}
+	if whole {
+		q.held.Store(int64(held))
+	}
 }
 
-// subjects counts the messages of each subject that a filter matches.
+// packSize is how many events a pack of a subject holds.
+func packSize(subject string) int {
+	n, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
+	if err != nil || n < 1 || n > maxPack {
+		return 0
+	}
+	return n
+}
+
+// subjects counts the packs of each subject that a filter matches.
 func (p *partition) subjects(ctx context.Context, filter string) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
@@ -153,12 +191,18 @@ func (q *queue) Depth(ctx context.Context, l store.Lane) (store.Depth, error) {
 		return store.Depth{}, err
 	}
 	p := q.partition(l)
-	subjects, err := p.subjects(ctx, p.subject(l))
+	subjects, err := p.subjects(ctx, p.filter(l))
 	if err != nil {
 		return store.Depth{}, fmt.Errorf("counting the events of %s: %w", l, err)
 	}
-	d := store.Depth{Held: int(subjects[p.subject(l)])}
-	if d.Held == 0 {
+	d, packs := store.Depth{}, 0
+	for s, n := range subjects {
+		if size := packSize(s); size > 0 {
+			d.Held += size * int(n)
+			packs += int(n)
+		}
+	}
+	if packs == 0 {
 		return d, nil
 	}
 	c, err := p.stream.Consumer(ctx, consumerName(l))
@@ -168,14 +212,17 @@ func (q *queue) Depth(ctx context.Context, l store.Lane) (store.Depth, error) {
 	if err != nil {
 		return d, fmt.Errorf("counting the events of %s: %w", l, err)
 	}
-	d.Delivered = min(c.CachedInfo().NumAckPending, d.Held)
+	d.Delivered = min(c.CachedInfo().NumAckPending*d.Held/packs, d.Held)
 	return d, nil
 }
+
+// filter matches all packs of a lane.
+func (p *partition) filter(l store.Lane) string { return p.subject(l) + ".*" }
 
 // ensure makes a lane's consumer if it is not known to exist.
 func (q *queue) ensure(ctx context.Context, l store.Lane) error {
 	q.mu.Lock()
-	known := q.known[l]
+	_, known := q.known[l]
 	q.mu.Unlock()
 	if known {
 		return nil
@@ -185,7 +232,7 @@ func (q *queue) ensure(ctx context.Context, l store.Lane) error {
 	defer cancel()
 	_, err := p.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable:           consumerName(l),
-		FilterSubject:     p.subject(l),
+		FilterSubject:     p.filter(l),
 		AckPolicy:         jetstream.AckExplicitPolicy,
 		AckWait:           store.PullLease,
 		MaxDeliver:        -1, // attempts and ages are counted by who receives
@@ -200,107 +247,6 @@ func (q *queue) ensure(ctx context.Context, l store.Lane) error {
 	if len(q.known) >= keepLanes {
 		clear(q.known)
 	}
-	q.known[l] = true
+	q.known[l] = maxPack
 	return nil
-}
-
-// Pull implements store.Queue: one request, to which the server answers with what there is, or with the first that comes.
-func (q *queue) Pull(ctx context.Context, l store.Lane, n int, wait time.Duration) ([]store.Delivery, error) {
-	if err := store.CheckLane(l); err != nil {
-		return nil, err
-	}
-	if n < 1 || n > store.MaxPull {
-		return nil, fmt.Errorf("%w pull of %d messages: expected 1 to %d", store.ErrInvalid, n, store.MaxPull)
-	}
-	for try := 0; ; try++ {
-		if err := q.ensure(ctx, l); err != nil {
-			return nil, err
-		}
-		out, err := q.pull(ctx, l, n, wait)
-		if !errors.Is(err, errNoConsumer) || try > 0 {
-			return out, err
-		}
-		q.mu.Lock()
-		delete(q.known, l) // the server has forgotten it
-		q.mu.Unlock()
-	}
-}
-
-var errNoConsumer = errors.New("the lane has no consumer")
-
-func (q *queue) pull(ctx context.Context, l store.Lane, n int, wait time.Duration) ([]store.Delivery, error) {
-	p := q.partition(l)
-	ctx, cancel := context.WithTimeout(ctx, wait+pullGrace)
-	defer cancel()
-	request, err := json.Marshal(struct {
-		Batch   int           `json:"batch"`
-		Expires time.Duration `json:"expires"`
-		NoWait  bool          `json:"no_wait"` // with Expires: as soon as there is any
-	}{n, max(wait, time.Millisecond), true})
-	if err != nil {
-		return nil, err
-	}
-	answers, err := q.engine.conn.SubscribeSync(q.engine.conn.NewInbox())
-	if err != nil {
-		return nil, fmt.Errorf("pulling from %s: %w", l, err)
-	}
-	defer func() { _ = answers.Unsubscribe() }() // it fails when the connection is closed, which does the same
-	next := "$JS.API.CONSUMER.MSG.NEXT." + p.stream.CachedInfo().Config.Name + "." + consumerName(l)
-	if err := q.engine.conn.PublishRequest(next, answers.Subject, request); err != nil {
-		return nil, fmt.Errorf("pulling from %s: %w", l, err)
-	}
-	var out []store.Delivery
-	for len(out) < n {
-		m, err := answers.NextMsgWithContext(ctx)
-		switch {
-		case errors.Is(err, nats.ErrNoResponders):
-			return out, errNoConsumer
-		case errors.Is(err, context.DeadlineExceeded):
-			return out, nil // the answer was lost; what was delivered to nobody comes again
-		case err != nil:
-			return out, err
-		case m.Header.Get("Status") != "":
-			if m.Header.Get("Status") == "503" || m.Header.Get("Description") == "Consumer Deleted" {
-				return out, errNoConsumer
-			}
-			return out, nil // that was all
-		}
-		if d, ok := q.delivery(l, m); ok {
-			out = append(out, d)
-		}
-	}
-	return out, nil
-}
-
-// delivery reads a message.
-func (q *queue) delivery(l store.Lane, m *nats.Msg) (store.Delivery, bool) {
-	t := ticket{q.engine.conn, m.Reply}
-	meta, err := m.Metadata()
-	if err != nil {
-		q.engine.log.Error("a message of the queue has no number", "lane", l, "err", err)
-		return store.Delivery{}, false
-	}
-	data, err := decodeRecord(m.Subject, m.Data)
-	if err != nil {
-		q.engine.log.Error("a damaged event is left out", "lane", l, "sequence", meta.Sequence.Stream, "err", err)
-		_ = t.Later(damagedDelay) // if it fails it comes again sooner
-		return store.Delivery{}, false
-	}
-	return store.Delivery{
-		Message: store.Message{ID: m.Header.Get(nats.MsgIdHdr), Lane: l, Data: data},
-		Count:   int(meta.NumDelivered), Ticket: t,
-	}, true
-}
-
-// ticket acknowledges one delivery.
-type ticket struct {
-	conn  *nats.Conn
-	reply string
-}
-
-func (t ticket) Done() error    { return t.conn.Publish(t.reply, []byte("+ACK")) }
-func (t ticket) Working() error { return t.conn.Publish(t.reply, []byte("+WPI")) }
-
-func (t ticket) Later(d time.Duration) error {
-	return t.conn.Publish(t.reply, fmt.Appendf(nil, `-NAK {"delay": %d}`, max(d, time.Millisecond).Nanoseconds()))
 }

@@ -26,6 +26,7 @@ func Queue(t *testing.T, open func(t *testing.T) store.Queue) {
 		"WatchNamesLanes": watchNamesLanes,
 		"PullWaits":       pullWaits,
 		"SharedWork":      sharedWork,
+		"FreshTogether":   freshTogether,
 		"QueueRefuses":    queueRefuses,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
@@ -241,6 +242,61 @@ func pullWaits(t *testing.T, q store.Queue) {
 	if some := <-got; len(some) != 1 || some[0].ID != "m" {
 		t.Errorf("a waiting Pull gave %v", some)
 	}
+}
+
+// freshTogether: messages that may be stored together come out once, and end each for itself: some are done, some come again at
+// their time, some at once.
+func freshTogether(t *testing.T, q store.Queue) {
+	const n = 90
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			m := store.Message{ID: fmt.Sprint("m", i), Lane: lane, Data: []byte(fmt.Sprint("data ", i)), Fresh: true}
+			if err := q.Push(t.Context(), m); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if d := held(t, q, lane, n); d.Delivered != 0 {
+		t.Errorf("depth %+v before the first pull", d)
+	}
+	first := pull(t, q, lane, n)
+	began := time.Now()
+	left := map[string]bool{}
+	for i, d := range first {
+		if len(d.ID) < 2 || string(d.Data) != "data "+d.ID[1:] || d.Count != 1 {
+			t.Fatalf("delivery %d: %+v", i, d)
+		}
+		var err error
+		switch i % 3 {
+		case 0:
+			err = d.Ticket.Done()
+		case 1:
+			err, left[d.ID] = d.Ticket.Later(0), true
+		case 2:
+			err, left[d.ID] = d.Ticket.Later(700*time.Millisecond), true
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(first) != n || len(left) != n*2/3 {
+		t.Fatalf("%d messages came out, %d of them go on: want %d and %d", len(first), len(left), n, n*2/3)
+	}
+	again := pull(t, q, lane, len(left))
+	if waited := time.Since(began); waited < 650*time.Millisecond {
+		t.Errorf("all came again after %v, want 700ms", waited)
+	}
+	for _, d := range again {
+		if !left[d.ID] || string(d.Data) != "data "+d.ID[1:] || d.Count > 2 {
+			t.Errorf("it came again: %+v", d)
+		}
+		delete(left, d.ID)
+	}
+	finish(t, again...)
+	held(t, q, lane, 0)
+	empty(t, q, lane)
 }
 
 // sharedWork: no message has two receivers while both are at work.
