@@ -77,7 +77,7 @@ func (r *request) fields(lines string) (length int, ok bool) {
 		var line string
 		line, lines, _ = strings.Cut(lines, "\r\n")
 		name, value, found := strings.Cut(line, ":")
-		value = strings.Trim(value, " \t")
+		value = trim(value)
 		if !found || !token(name) || !text(value) {
 			return 0, false
 		}
@@ -194,7 +194,23 @@ func text(s string) bool {
 
 // plainHost reports whether a Host header is a name or an address as they usually look.
 func plainHost(s string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]") == ""
+	for i := range len(s) {
+		if c := s[i]; !tokens[c] && c != ':' && c != '[' && c != ']' || strings.IndexByte("!#$%&'*+^`|~", c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// trim removes spaces and tabs around s.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // tokens are the bytes of header names (RFC 9110, 5.6.2).
