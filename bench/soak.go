@@ -24,7 +24,7 @@ import (
 const (
 	soakClients   = 64
 	soakFunctions = 4 // that misbehave
-	soakChange    = 200 * time.Millisecond
+	soakChange    = time.Second
 	soakWarm      = time.Minute // memory is compared with that after so long: buffers and pools have their sizes then
 	soakEnd       = 2 * time.Minute
 )
@@ -145,6 +145,11 @@ func (b *bench) deploySoak(ctx context.Context, t *target) (names []string, err 
 	runtime := t.runtimeOf(hellos[0])
 	if runtime == "" {
 		return nil, errors.New("the soak needs a Python")
+	}
+	for _, language := range t.languages {
+		if err := setMemory(ctx, t, language, least); err != nil {
+			return nil, err
+		}
 	}
 	zipped, err := code.Zip(filepath.Join("bench", "testdata", "soak"))
 	if err != nil {
