@@ -216,13 +216,20 @@ func all(list []*Extension, is func(*Extension) bool) bool {
 	return true
 }
 
-// InitDone ends the time in which extensions may register and subscribe. It returns those that there are.
-func (h *Host) InitDone() []Info {
+// InitDone ends the time in which extensions may register and subscribe. It returns how many there are.
+func (h *Host) InitDone() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open, h.early = false, backlog{}
 	h.listening.Store(len(h.subs) > 0)
-	return h.infos()
+	return len(h.agents)
+}
+
+// Dismiss says that the environment is being ended: from now on no end of an extension is a failure.
+func (h *Host) Dismiss() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = true
 }
 
 // Invocation is what extensions learn of one.
@@ -250,8 +257,7 @@ func (h *Host) Invoke(inv Invocation) {
 	}
 }
 
-// Shutdown gives the SHUTDOWN event to all external extensions that want it, and sends all telemetry that waits. From now on no
-// end of an extension is a failure.
+// Shutdown gives the SHUTDOWN event to all external extensions that want it, and sends all telemetry that waits. It dismisses.
 func (h *Host) Shutdown(reason Reason, deadline time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -75,20 +75,14 @@ type Info struct {
 	ErrorType string // "" if none
 }
 
-// infos lists the extensions; h.mu is held.
-func (h *Host) infos() []Info {
-	var list []Info
+// Infos lists the extensions: external ones by name, then internal ones as they came.
+func (h *Host) Infos() (list []Info) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, x := range h.agents {
 		list = append(list, Info{Name: x.Name, State: x.state.String(), Events: slices.Clone(x.events), ErrorType: x.errorType})
 	}
 	return list
-}
-
-// Count says how many extensions there are.
-func (h *Host) Count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.agents)
 }
 
 // WantsShutdown reports whether x is to be given time when the environment ends.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"berth/extensions"
 	"berth/lambda"
 	"berth/runtimeapi"
 )
@@ -70,6 +71,7 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 
 	resp, f, err := e.exchange(inv, deadline)
 	if err != nil {
+		e.ended = nil
 		e.out.finish(&report{requestID: inv.RequestID, end: time.Now(), duration: time.Since(start),
 			failure: &failure{class: lambda.Exited, errorType: "Sandbox.Failure", message: "the environment broke"}})
 		return nil, e.systemFailure(err)
@@ -77,7 +79,8 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 	e.w.invocations.Add(1)
 	over := f.fatal() || e.waitNext(deadline)
 	out := e.conclude(inv, &resp, f, start)
-	if over {
+	if over && e.winding == "" {
+		e.tellReport()
 		e.settle(time.Now())
 	} else {
 		e.w.live.Go(func() { e.awaitNext(deadline) })
@@ -89,12 +92,16 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 // ("suppressed init": it counts toward the function's time limit).
 func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runtimeapi.Response, *failure, error) {
 	var none runtimeapi.Response
-	if e.process == nil || e.process.ended() {
+	if e.ext.Listening() {
+		e.ext.InvokeStart(time.Now(), inv.RequestID, inv.TraceID)
+	}
+	if e.process == nil || e.process.ended() || e.extended && e.ext.Failure() != nil {
 		began := time.Now()
-		f, err := e.boot(deadline)
+		f, err := e.boot(deadline, "invoke")
 		if err != nil {
 			return none, nil, err
 		}
+		e.tellInit("invoke", f, time.Since(began))
 		if f != nil {
 			e.out.initReport(time.Now(), time.Since(began), "invoke", f)
 			return none, f, nil
@@ -102,6 +109,9 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 	}
 	ctx, err := e.limited(deadline)
 	if err == nil {
+		if e.extended {
+			e.ext.Invoke(extensions.Invocation{RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID})
+		}
 		var resp runtimeapi.Response
 		resp, err = e.api.Invoke(ctx, &runtimeapi.Event{
 			RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
@@ -116,10 +126,10 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 	return none, f, err
 }
 
-// waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it
-// ended meanwhile and the next invocation will start it again.
+// waitNext waits a moment for the runtime and the extensions to ask for their next event, and reports whether the turn is over: they
+// asked, or one ended meanwhile and the next invocation will start it again.
 func (e *environment) waitNext(deadline time.Time) (over bool) {
-	if e.api.Asks() { // as a runtime on frames does with its answer
+	if e.api.Asks() && (!e.extended || e.ext.Idle()) { // as a runtime on frames does with its answer
 		e.limit.clear()
 		return true
 	}
@@ -129,35 +139,53 @@ func (e *environment) waitNext(deadline time.Time) (over bool) {
 	}
 	ctx, err := e.limited(grace)
 	if err == nil {
-		err = e.api.WaitNext(ctx)
+		err = e.allAsk(ctx)
 	}
 	late := e.limit.clear()
 	switch {
 	case err == nil || e.ctx.Err() != nil:
 		return true
-	case late && !e.process.ended():
+	case late && !e.process.ended() && (!e.extended || e.ext.Failure() == nil):
 		return false
 	}
-	e.restartLater()
+	e.restartLater(extensions.Failed)
 	return true
 }
 
-// awaitNext keeps the turn for a runtime that goes on working after its answer, up to the function's time limit.
-func (e *environment) awaitNext(deadline time.Time) {
-	ctx, err := e.limited(deadline)
-	if err == nil {
-		err = e.api.WaitNext(ctx)
+// allAsk waits until the runtime and all extensions have asked for their next event.
+func (e *environment) allAsk(ctx context.Context) error {
+	if err := e.api.WaitNext(ctx); err != nil || !e.extended {
+		return err
 	}
-	e.limit.clear()
-	if err != nil && e.ctx.Err() == nil {
-		e.restartLater()
+	return e.ext.AwaitIdle(ctx)
+}
+
+// awaitNext keeps the turn for a runtime or extensions that go on working after the answer, up to the function's time limit, and for
+// extensions that are to be told of the end.
+func (e *environment) awaitNext(deadline time.Time) {
+	if e.winding == "" {
+		ctx, err := e.limited(deadline)
+		if err == nil {
+			err = e.allAsk(ctx)
+		}
+		if late := e.limit.clear(); err != nil && e.ctx.Err() == nil {
+			reason := extensions.Failed
+			if late {
+				reason = extensions.Timeout
+			}
+			e.restartLater(reason)
+		}
+	}
+	e.tellReport()
+	if err := e.windDown(); err != nil {
+		e.broken("it could not be reset", err)
 	}
 	e.settle(time.Now())
 }
 
-// restartLater kills a runtime that can take no further event; the next invocation starts it again.
-func (e *environment) restartLater() {
-	if err := e.reset(); err != nil {
+// restartLater ends a runtime that can take no further event; the next invocation starts it again.
+func (e *environment) restartLater(reason extensions.Reason) {
+	if err := e.halt(reason); err != nil {
 		e.broken("its runtime could not be reset", err)
 	}
 }
@@ -182,6 +210,7 @@ func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response
 	r.maxMemory = e.maxMemory(end, f.fatal() || r.init > 0 || r.duration > memoryAge)
 	out.Duration = r.duration
 	e.out.drain()
+	e.tellRuntimeDone(&r, start)
 	out.Log = e.out.finish(&r)
 	return out
 }

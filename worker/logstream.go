@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"berth/extensions"
 	"berth/lambda"
 	"berth/logs"
 	"berth/runtimes"
@@ -23,15 +24,17 @@ const (
 
 // logStream turns what an environment prints and what happens to it into the events of one log stream.
 type logStream struct {
-	sink    LogSink
-	version *lambda.Version
-	runtime *runtimes.Runtime
-	id      lambda.EnvironmentID
-	group   string
-	stream  string
-	asJSON  bool
-	appMin  int // lowest level that is kept, of the function's lines and of the platform's events
-	sysMin  int
+	sink      LogSink
+	version   *lambda.Version
+	runtime   *runtimes.Runtime
+	id        lambda.EnvironmentID
+	group     string
+	stream    string
+	asJSON    bool
+	tap       *extensions.Host // is told the printed lines, if anybody listens
+	extension bool             // they are extensions'
+	appMin    int              // lowest level that is kept, of the function's lines and of the platform's events
+	sysMin    int
 
 	mu      sync.Mutex // everything below
 	pending []logs.Event
@@ -123,6 +126,9 @@ func (s *logStream) line(line []byte, now time.Time) {
 	}
 	if s.droppedLines > 0 {
 		s.noticeDropped(now)
+	}
+	if s.tap != nil && s.tap.Listening() {
+		s.tap.Line(s.extension, line, now)
 	}
 	s.event(string(line), now)
 }
