@@ -148,7 +148,7 @@ func (e *environment) openExtensionOutput() error {
 		return err
 	}
 	out.logStream = newLogStream(e.w.cfg.Logs, e.version, e.id, e.runtime)
-	out.stream, out.tap, out.extension = e.out.stream, e.ext, true
+	out.tap, out.through = e.ext, e.out.logStream
 	e.extOut = out
 	e.w.live.Go(out.follow)
 	return nil
