@@ -75,12 +75,15 @@ type Info struct {
 	ErrorType string // "" if none
 }
 
+// maxFileName bounds the names of external extensions, in bytes.
+const maxFileName = 255
+
 // Infos lists the extensions: external ones by name, then internal ones as they came.
 func (h *Host) Infos() (list []Info) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, x := range h.agents {
-		list = append(list, Info{Name: x.Name, State: x.state.String(), Events: slices.Clone(x.events), ErrorType: x.errorType})
+		list = append(list, Info{Name: clean(x.Name, maxFileName), State: x.state.String(), Events: slices.Clone(x.events), ErrorType: x.errorType})
 	}
 	return list
 }

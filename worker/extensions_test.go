@@ -127,6 +127,29 @@ func TestExtensions(t *testing.T) {
 	})
 }
 
+// TestInternalExtension: the runtime's own process registers one while it initialises.
+func TestInternalExtension(t *testing.T) {
+	r := newReal(t)
+	v := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": `
+import json, os, queue, threading, urllib.request
+base, got = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2020-01-01/extension/", queue.Queue()
+def call(path, headers, body=None):
+    with urllib.request.urlopen(urllib.request.Request(base + path, body, headers)) as a: return a.headers["Lambda-Extension-Identifier"], json.loads(a.read())
+me, _ = call("register", {"Lambda-Extension-Name": "inner"}, b'{"events": ["INVOKE"]}')
+def work():
+    while True: got.put(call("event/next", {"Lambda-Extension-Identifier": me})[1])
+threading.Thread(target=work, daemon=True).start()
+def handler(event, context): return got.get()["requestId"] == context.aws_request_id
+`})
+	v.Timeout = 30 * time.Second
+	res := r.start(v)
+	for range 3 {
+		r.want(r.call(res, `1`), lambda.OK, `^true$`)
+	}
+	r.logged(`EXTENSION\tName: inner\tState: Ready\tEvents: \[INVOKE\]\n`)
+	must(t, r.End(context.Background(), res.Environment))
+}
+
 func TestExtensionTelemetry(t *testing.T) {
 	r := newReal(t)
 	res := r.start(r.extended("telemetry", one()))

@@ -92,9 +92,6 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 // ("suppressed init": it counts toward the function's time limit).
 func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runtimeapi.Response, *failure, error) {
 	var none runtimeapi.Response
-	if e.ext.Listening() {
-		e.ext.InvokeStart(time.Now(), inv.RequestID, inv.TraceID)
-	}
 	if e.process == nil || e.process.ended() || e.extended && e.ext.Failure() != nil {
 		began := time.Now()
 		f, err := e.boot(deadline, "invoke")
@@ -106,6 +103,9 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 			e.out.initReport(time.Now(), time.Since(began), "invoke", f)
 			return none, f, nil
 		}
+	}
+	if e.ext.Listening() { // after a start, which brings other subscribers
+		e.ext.InvokeStart(time.Now(), inv.RequestID, inv.TraceID)
 	}
 	ctx, err := e.limited(deadline)
 	if err == nil {

@@ -187,6 +187,9 @@ func (s *logStream) extensionLine(now time.Time, x extensions.Info) {
 	events := strings.Join(x.Events, ", ")
 	errorType := ""
 	if s.asJSON {
+		if levelInfo < s.sysMin {
+			return
+		}
 		if len(x.Events) > 0 {
 			events = `"` + strings.Join(x.Events, `","`) + `"`
 		}
@@ -210,6 +213,7 @@ func (s *logStream) subscribed(now time.Time, name string, legacy bool, types []
 	defer s.mu.Unlock()
 	s.endPartial(now)
 	switch {
+	case s.asJSON && levelInfo < s.sysMin:
 	case s.asJSON:
 		kind := "platform.telemetrySubscription"
 		if legacy {
