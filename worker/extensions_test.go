@@ -82,6 +82,9 @@ func (r *real) extended(mode string, files map[string]string) *lambda.Version {
 	return r.layered(v, files)
 }
 
+// unpooled makes all sandboxes on demand: how they come into being matters to TestExtensions only.
+func unpooled(c *worker.Config) { c.ParkedBytes = -1 }
+
 func one() map[string]string { return map[string]string{"extensions/one": extensionSource} }
 
 // until calls the function until its answer matches.
@@ -129,7 +132,7 @@ func TestExtensions(t *testing.T) {
 
 // TestInternalExtension: the runtime's own process registers one while it initialises.
 func TestInternalExtension(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	v := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": `
 import json, os, queue, threading, urllib.request
 base, got = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2020-01-01/extension/", queue.Queue()
@@ -151,7 +154,7 @@ def handler(event, context): return got.get()["requestId"] == context.aws_reques
 }
 
 func TestExtensionTelemetry(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	res := r.start(r.extended("telemetry", one()))
 	r.call(res, `"a"`)
 	r.logged(`TELEMETRY\tName: one\tState: Subscribed\tTypes: \[Platform, Function, Extension\]\n`)
@@ -173,7 +176,7 @@ func TestExtensionTelemetry(t *testing.T) {
 }
 
 func TestExtensionLogsTCP(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	res := r.start(r.extended("tcp", one()))
 	r.call(res, `"a"`)
 	r.logged(`LOGS\tName: one\tState: Subscribed\tTypes: \[platform,function\]\n`)
@@ -182,7 +185,7 @@ func TestExtensionLogsTCP(t *testing.T) {
 
 // TestExtensionFailures: an extension that fails fails its environment, and the next call starts both anew.
 func TestExtensionFailures(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	for _, c := range []struct{ mode, answer, log string }{
 		{"leave", `^{"errorType":"Extension.Crash","errorMessage":"RequestId: \S+ Error: exit code 0"}$`, `INIT_REPORT .*Status: error\tError Type: Extension.Crash\n`},
 		{"initerror", `^{"errorType":"Extension.InitError","errorMessage":"RequestId: \S+ Error: exit code 0"}$`,
@@ -201,7 +204,7 @@ func TestExtensionFailures(t *testing.T) {
 
 // TestExtensionReset: when the runtime ends, extensions are told why, and begin anew with it.
 func TestExtensionReset(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	v := r.extended("", one())
 	v.Timeout = 5 * time.Second
 	res := r.start(v)
@@ -225,7 +228,7 @@ func (r *real) idle() {
 
 // TestExtensionKeepsEnvironment: the caller has its answer at once, but the environment is busy until the extension asks again.
 func TestExtensionKeepsEnvironment(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	v := r.extended("hang", one())
 	v.Timeout = time.Minute
 	r.want(r.call(r.start(v), `"a"`), lambda.OK, `"a"`)
@@ -236,7 +239,7 @@ func TestExtensionKeepsEnvironment(t *testing.T) {
 
 // TestExtensionHangs: the function's time limit is its extensions', too.
 func TestExtensionHangs(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	v := r.extended("hang", one())
 	v.Timeout = 5 * time.Second
 	res := r.start(v)
@@ -249,7 +252,7 @@ func TestExtensionHangs(t *testing.T) {
 
 // TestExtensionStays: an extension that does not end is killed in time.
 func TestExtensionStays(t *testing.T) {
-	r := newReal(t)
+	r := newReal(t, unpooled)
 	res := r.start(r.extended("stay", one()))
 	r.call(res, `"a"`)
 	r.idle()
