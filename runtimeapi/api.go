@@ -1,6 +1,7 @@
 package runtimeapi
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -14,6 +15,8 @@ type Config struct {
 	// Other answers requests for paths that are not the Runtime API's. It gets bodies whole, and the request's context ends
 	// when the client leaves. Optional: 404.
 	Other http.Handler
+	// Conns bounds the connections; 0 is 16.
+	Conns int
 }
 
 // API is the Runtime API of one environment: the state of its runtime process, and two faces to move it. It starts no
@@ -21,6 +24,7 @@ type Config struct {
 type API struct {
 	log     *slog.Logger
 	other   http.Handler
+	conns   int         // Config.Conns
 	results chan result // capacity 1; see finish
 	events  eventWriter // Invoke's
 
@@ -47,5 +51,5 @@ func New(cfg Config) *API {
 	} else {
 		log = log.With("function", cfg.FunctionARN, "version", cfg.Version)
 	}
-	return &API{log: log, other: cfg.Other, results: make(chan result, 1)}
+	return &API{log: log, other: cfg.Other, conns: cmp.Or(cfg.Conns, UsualConns), results: make(chan result, 1)}
 }

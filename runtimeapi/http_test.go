@@ -300,7 +300,7 @@ func TestHTTPConnectionsAreBounded(t *testing.T) {
 			c.Close()
 		}
 	}()
-	for range maxConns {
+	for range UsualConns {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)

@@ -13,9 +13,9 @@ const (
 	maxHeaderBytes = 1<<20 + 64<<10
 	// headerTimeout is how long a head may take from its first bytes to its end, and a body that nobody wants.
 	headerTimeout = 30 * time.Second
-	// maxConns bounds the connections of one environment, and with maxHeaderBytes the memory that its function can make
+	// UsualConns bounds the connections of one environment if Config does not, and with maxHeaderBytes the memory that its function can make
 	// the host hold. Runtimes use one to three.
-	maxConns = 16
+	UsualConns = 16
 )
 
 // Server is the HTTP face of one API: the Runtime API 2018-06-01 as published, with the status codes and bodies of AWS's
@@ -83,7 +83,7 @@ const acceptPause = 10 * time.Millisecond
 func (s *Server) admit(raw net.Conn) *httpConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.conns) >= maxConns {
+	if s.closed || len(s.conns) >= s.api.conns {
 		_ = raw.Close()
 		return nil
 	}

@@ -1,7 +1,7 @@
 // Package sandbox declares the port Driver: isolation and nothing else. A sandbox has namespaces, limits and a root file
 // system; what runs in it, and why, is the worker's affair.
 //
-// Life: Create → (Exec, Listen, Kill, Freeze, Thaw, SetCPUs, Yield, Usage)* → Destroy, with at most one Attach in between, which completes
+// Life: Create → (Exec, Listen, Dial, Kill, Freeze, Thaw, SetCPUs, Yield, Usage)* → Destroy, with at most one Attach in between, which completes
 // a sandbox that was made before it was known for whom. Methods of one sandbox may be called from many
 // goroutines. Everything a sandbox holds (processes, mounts, cgroups, files) is freed by Destroy; what a killed daemon
 // left behind is freed by the next daemon's Sweep.
@@ -79,6 +79,10 @@ type Sandbox interface {
 	// 127.0.0.1 and 169.254.100.1). The listener is served by the daemon and survives Kill.
 	Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
 
+	// Dial connects to a TCP port inside the sandbox's network namespace, from where nothing else can be reached. Who listens
+	// there is as hostile as the sandbox's processes are.
+	Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+
 	// Attach mounts and sets limits while processes run: those see the mounts at once, but a process that stands in a directory
 	// that is mounted over stays in the old one until it changes its directory. /tmp is empty then, or still what it was
 	// if its size does not change. Once only. On error the sandbox is good for nothing but Destroy. Errors: ErrUnsupported,
@@ -89,8 +93,8 @@ type Sandbox interface {
 	// is thawed by it.
 	Kill(ctx context.Context) error
 
-	// Freeze stops all processes where they stand; Thaw lets them go on. Both are idempotent. While frozen, Exec and Listen
-	// are errors; open listeners and pipes stay.
+	// Freeze stops all processes where they stand; Thaw lets them go on. Both are idempotent. While frozen, Exec, Listen
+	// and Dial are errors; open listeners and pipes stay.
 	Freeze(ctx context.Context) error
 	Thaw(ctx context.Context) error
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"berth/code"
+	"berth/extensions"
 	"berth/lambda"
 	"berth/runtimeapi"
 	"berth/runtimes"
@@ -54,10 +55,18 @@ type environment struct {
 	server   *runtimeapi.Server
 	api      *runtimeapi.API
 	out      *output
-	process  *process      // nil when there is none: never started, or ended and cleaned up
-	limit    *limit        // the one time limit that is running
-	initTime time.Duration // of a good init phase, else 0
-	used     bool          // an invocation has been concluded
+	ext      *extensions.Host
+	external []string          // files of /opt/extensions
+	extOut   *output           // of external extensions; nil until there are any
+	process  *process          // nil when there is none: never started, or ended and cleaned up
+	limit    *limit            // the one time limit that is running
+	initTime time.Duration     // of a good init phase, else 0
+	used     bool              // an invocation has been concluded
+	helpers  []helper          // external extensions whose processes were started
+	extended bool              // extensions have registered, and take part in invocations
+	winding  extensions.Reason // why windDown is due; "" if it is not
+	ended    *extensions.Ended // what tellReport is to tell; nil: nothing
+	invoked  time.Time         // when what it tells of began
 	memory   memoryMeter
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
+	"berth/extensions"
 	"berth/lambda"
 	"berth/runtimeapi"
 )
@@ -70,6 +72,7 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 
 	resp, f, err := e.exchange(inv, deadline)
 	if err != nil {
+		e.ended = nil
 		e.out.finish(&report{requestID: inv.RequestID, end: time.Now(), duration: time.Since(start),
 			failure: &failure{class: lambda.Exited, errorType: "Sandbox.Failure", message: "the environment broke"}})
 		return nil, e.systemFailure(err)
@@ -77,7 +80,8 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 	e.w.invocations.Add(1)
 	over := f.fatal() || e.waitNext(deadline)
 	out := e.conclude(inv, &resp, f, start)
-	if over {
+	if over && e.winding == "" {
+		e.tellReport()
 		e.settle(time.Now())
 	} else {
 		e.w.live.Go(func() { e.awaitNext(deadline) })
@@ -89,19 +93,26 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 // ("suppressed init": it counts toward the function's time limit).
 func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runtimeapi.Response, *failure, error) {
 	var none runtimeapi.Response
-	if e.process == nil || e.process.ended() {
+	if e.process == nil || e.process.ended() || e.extended && e.ext.Failure() != nil {
 		began := time.Now()
-		f, err := e.boot(deadline)
+		f, err := e.boot(deadline, "invoke")
 		if err != nil {
 			return none, nil, err
 		}
+		e.tellInit("invoke", f, time.Since(began))
 		if f != nil {
 			e.out.initReport(time.Now(), time.Since(began), "invoke", f)
 			return none, f, nil
 		}
 	}
+	if e.ext.Listening() { // after a start, which brings other subscribers
+		e.ext.InvokeStart(time.Now(), inv.RequestID, inv.TraceID)
+	}
 	ctx, err := e.limited(deadline)
 	if err == nil {
+		if e.extended {
+			e.ext.Invoke(extensions.Invocation{RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID})
+		}
 		var resp runtimeapi.Response
 		var killed func() bool
 		if inv.Stream != nil {
@@ -118,9 +129,9 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 			return resp, judge(&resp), nil
 		}
 		none.Streamed, none.StreamedBytes = resp.Streamed, resp.StreamedBytes
-		if killed != nil && killed() && e.ctx.Err() == nil {
+		if killed != nil && killed() && e.ctx.Err() == nil && e.ext.Failure() == nil {
 			e.limit.clear()
-			return none, &failure{class: lambda.TimedOut, errorType: timeoutType}, e.reset()
+			return none, &failure{class: lambda.TimedOut, errorType: timeoutType}, e.halt(extensions.Timeout)
 		}
 	}
 	f, err := e.interrupted(e.limit.clear(), err)
@@ -130,7 +141,10 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 // killLate kills the runtime when ctx, its time limit, ends: whoever calls may be waiting in Stream.Write for a client that does
 // not read, and would see the limit only afterwards. killed ends that, and reports whether it came to it.
 func (e *environment) killLate(ctx context.Context) (killed func() bool) {
-	p := e.process
+	p, kill := e.process, e.sandbox.Kill
+	if len(e.helpers) > 0 { // these are told first
+		kill = func(context.Context) error { return p.Signal(syscall.SIGKILL) }
+	}
 	done := make(chan bool, 1)
 	stop := context.AfterFunc(ctx, func() {
 		if p.ended() || e.ctx.Err() != nil {
@@ -139,7 +153,7 @@ func (e *environment) killLate(ctx context.Context) (killed func() bool) {
 		}
 		kctx, cancel := sandboxContext()
 		defer cancel()
-		err := e.sandbox.Kill(kctx)
+		err := kill(kctx)
 		if err != nil {
 			e.log.Warn("a function could not be killed at its time limit", "error", err)
 		}
@@ -148,10 +162,10 @@ func (e *environment) killLate(ctx context.Context) (killed func() bool) {
 	return func() bool { return !stop() && <-done }
 }
 
-// waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it
-// ended meanwhile and the next invocation will start it again.
+// waitNext waits a moment for the runtime and the extensions to ask for their next event, and reports whether the turn is over: they
+// asked, or one ended meanwhile and the next invocation will start it again.
 func (e *environment) waitNext(deadline time.Time) (over bool) {
-	if e.api.Asks() { // as a runtime on frames does with its answer
+	if e.api.Asks() && (!e.extended || e.ext.Idle()) { // as a runtime on frames does with its answer
 		e.limit.clear()
 		return true
 	}
@@ -161,35 +175,53 @@ func (e *environment) waitNext(deadline time.Time) (over bool) {
 	}
 	ctx, err := e.limited(grace)
 	if err == nil {
-		err = e.api.WaitNext(ctx)
+		err = e.allAsk(ctx)
 	}
 	late := e.limit.clear()
 	switch {
 	case err == nil || e.ctx.Err() != nil:
 		return true
-	case late && !e.process.ended():
+	case late && !e.process.ended() && (!e.extended || e.ext.Failure() == nil):
 		return false
 	}
-	e.restartLater()
+	e.restartLater(extensions.Failed)
 	return true
 }
 
-// awaitNext keeps the turn for a runtime that goes on working after its answer, up to the function's time limit.
-func (e *environment) awaitNext(deadline time.Time) {
-	ctx, err := e.limited(deadline)
-	if err == nil {
-		err = e.api.WaitNext(ctx)
+// allAsk waits until the runtime and all extensions have asked for their next event.
+func (e *environment) allAsk(ctx context.Context) error {
+	if err := e.api.WaitNext(ctx); err != nil || !e.extended {
+		return err
 	}
-	e.limit.clear()
-	if err != nil && e.ctx.Err() == nil {
-		e.restartLater()
+	return e.ext.AwaitIdle(ctx)
+}
+
+// awaitNext keeps the turn for a runtime or extensions that go on working after the answer, up to the function's time limit, and for
+// extensions that are to be told of the end.
+func (e *environment) awaitNext(deadline time.Time) {
+	if e.winding == "" {
+		ctx, err := e.limited(deadline)
+		if err == nil {
+			err = e.allAsk(ctx)
+		}
+		if late := e.limit.clear(); err != nil && e.ctx.Err() == nil {
+			reason := extensions.Failed
+			if late {
+				reason = extensions.Timeout
+			}
+			e.restartLater(reason)
+		}
+	}
+	e.tellReport()
+	if err := e.windDown(); err != nil {
+		e.broken("it could not be reset", err)
 	}
 	e.settle(time.Now())
 }
 
-// restartLater kills a runtime that can take no further event; the next invocation starts it again.
-func (e *environment) restartLater() {
-	if err := e.reset(); err != nil {
+// restartLater ends a runtime that can take no further event; the next invocation starts it again.
+func (e *environment) restartLater(reason extensions.Reason) {
+	if err := e.halt(reason); err != nil {
 		e.broken("its runtime could not be reset", err)
 	}
 }
@@ -214,6 +246,7 @@ func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response
 	r.maxMemory = e.maxMemory(end, f.fatal() || r.init > 0 || r.duration > memoryAge)
 	out.Duration = r.duration
 	e.out.drain()
+	e.tellRuntimeDone(&r, start)
 	out.Log = e.out.finish(&r)
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/extensions"
 	"berth/lambda"
 	"berth/runtimes"
 )
@@ -176,6 +177,56 @@ func (s *logStream) initReport(now time.Time, d time.Duration, phase string, f *
 		s.event(fmt.Sprintf("INIT_REPORT Init Duration: %s ms\tPhase: %s\tStatus: %s%s\n", appendMillis(nil, d), phase, f.status(), errorType), now)
 	}
 	s.flush()
+}
+
+// extensionLine says how an extension has started.
+func (s *logStream) extensionLine(now time.Time, x extensions.Info) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endPartial(now)
+	events := strings.Join(x.Events, ", ")
+	errorType := ""
+	if s.asJSON {
+		if levelInfo < s.sysMin {
+			return
+		}
+		if len(x.Events) > 0 {
+			events = `"` + strings.Join(x.Events, `","`) + `"`
+		}
+		if x.ErrorType != "" {
+			errorType = `,"errorType":` + strconv.Quote(x.ErrorType)
+		}
+		s.event(fmt.Sprintf("%s{\"name\":%s,\"state\":\"%s\",\"events\":[%s]%s}}\n",
+			appendHead(nil, now, "platform.extension"), strconv.Quote(x.Name), x.State, events, errorType), now)
+	} else {
+		if x.ErrorType != "" {
+			errorType = "\tError Type: " + x.ErrorType
+		}
+		s.event(fmt.Sprintf("EXTENSION\tName: %s\tState: %s\tEvents: [%s]%s\n", x.Name, x.State, events, errorType), now)
+	}
+	s.flush()
+}
+
+// subscribed says that an extension has subscribed to telemetry.
+func (s *logStream) subscribed(now time.Time, name string, legacy bool, types []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endPartial(now)
+	switch {
+	case s.asJSON && levelInfo < s.sysMin:
+	case s.asJSON:
+		kind := "platform.telemetrySubscription"
+		if legacy {
+			kind = "platform.logsSubscription"
+		}
+		s.event(fmt.Sprintf("%s{\"name\":%s,\"state\":\"Subscribed\",\"types\":[\"%s\"]}}\n",
+			appendHead(nil, now, kind), strconv.Quote(name), strings.Join(types, `","`)), now)
+	case legacy:
+		s.event(fmt.Sprintf("LOGS\tName: %s\tState: Subscribed\tTypes: [%s]\n", name, strings.Join(types, ",")), now)
+	default:
+		titles := strings.NewReplacer("platform", "Platform", "function", "Function", "extension", "Extension").Replace(strings.Join(types, ", "))
+		s.event(fmt.Sprintf("TELEMETRY\tName: %s\tState: Subscribed\tTypes: [%s]\n", name, titles), now)
+	}
 }
 
 // noticeDropped says how much output was not kept; mu is held.

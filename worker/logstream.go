@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"berth/extensions"
 	"berth/lambda"
 	"berth/logs"
 	"berth/runtimes"
@@ -30,7 +31,9 @@ type logStream struct {
 	group   string
 	stream  string
 	asJSON  bool
-	appMin  int // lowest level that is kept, of the function's lines and of the platform's events
+	tap     *extensions.Host // is told the printed lines, if anybody listens
+	through *logStream       // where events go in place of the sink: extensions print to a pipe of their own, but into the same stream
+	appMin  int              // lowest level that is kept, of the function's lines and of the platform's events
 	sysMin  int
 
 	mu      sync.Mutex // everything below
@@ -124,6 +127,9 @@ func (s *logStream) line(line []byte, now time.Time) {
 	if s.droppedLines > 0 {
 		s.noticeDropped(now)
 	}
+	if s.tap != nil && s.tap.Listening() {
+		s.tap.Line(s.through != nil, line, now)
+	}
 	s.event(string(line), now)
 }
 
@@ -142,6 +148,12 @@ func (s *logStream) pay(cost int, now time.Time) bool {
 
 // event appends one event; mu is held.
 func (s *logStream) event(message string, now time.Time) {
+	if s.through != nil {
+		s.through.mu.Lock()
+		defer s.through.mu.Unlock()
+		s.through.event(message, now)
+		return
+	}
 	if s.pending == nil {
 		s.pending = make([]logs.Event, 0, 3) // START, END and REPORT: most invocations print nothing
 	}
@@ -166,6 +178,12 @@ func (s *logStream) keepTail(message string) {
 
 // flush hands the events over; mu is held. The sink keeps the slice.
 func (s *logStream) flush() {
+	if s.through != nil {
+		s.through.mu.Lock()
+		defer s.through.mu.Unlock()
+		s.through.flush()
+		return
+	}
 	if len(s.pending) > 0 {
 		s.sink.Append(s.version.Account, s.group, s.pending...)
 		s.pending = nil

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"berth/extensions"
 	"berth/lambda"
 )
 
@@ -51,6 +52,14 @@ func (f *failure) text(timeout time.Duration) string {
 		return fmt.Sprintf("Task timed out after %.2f seconds", timeout.Seconds())
 	}
 	return f.message
+}
+
+// reason is what extensions are told when f ends their environment.
+func (f *failure) reason() extensions.Reason {
+	if f.class == lambda.TimedOut {
+		return extensions.Timeout
+	}
+	return extensions.Failed
 }
 
 // platform reports whether the platform, not the function's handler, says that something went wrong: REPORT has a status.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"syscall"
 	"time"
 
 	"berth/lambda"
@@ -217,6 +218,10 @@ func (e *environment) handOver() *process {
 	if err != nil {
 		conn.Close()
 		e.log.Warn("a runtime that was started ahead is not there any more; it is started again", "error", err)
+		if len(e.helpers) > 0 { // these live
+			p.process.Signal(syscall.SIGKILL) // fails if it has ended
+			return nil
+		}
 		ctx, cancel := sandboxContext()
 		defer cancel()
 		if err := e.sandbox.Kill(ctx); err != nil {
@@ -225,6 +230,14 @@ func (e *environment) handOver() *process {
 		return nil
 	}
 	return e.follow(p.process, conn)
+}
+
+// dropParked lets go of a parked runtime that was not given its function. Its process is killed by the caller.
+func (e *environment) dropParked() {
+	if e.parked != nil && e.parked.conn != nil {
+		e.parked.conn.Close()
+		e.parked.conn = nil
+	}
 }
 
 // newParked makes the pool of a worker, nil if it is to have none.

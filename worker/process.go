@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"berth/extensions"
 	"berth/lambda"
 	"berth/runtimeapi"
 	"berth/sandbox"
@@ -40,13 +41,26 @@ func (p *process) ended() bool {
 
 // boot kills what runs, starts the runtime process and waits until it asks for an event, until deadline. A failure is the
 // function's; an error is ours, and the environment cannot be used.
-func (e *environment) boot(deadline time.Time) (*failure, error) {
+func (e *environment) boot(deadline time.Time, phase string) (*failure, error) {
 	if err := e.reset(); err != nil {
 		return nil, err
 	}
 	if f := e.checkEntrypoint(); f != nil {
 		return f, nil
 	}
+	defer e.extensionsBegun()
+	f, err := e.startExtensions(deadline, phase)
+	switch {
+	case err != nil:
+		return nil, err
+	case f != nil:
+		return f, e.halt(f.reason())
+	}
+	return e.bootRuntime(deadline, phase)
+}
+
+// bootRuntime is boot after the external extensions.
+func (e *environment) bootRuntime(deadline time.Time, phase string) (*failure, error) {
 	p, err := e.launch()
 	var cannot *fs.PathError
 	switch {
@@ -67,7 +81,11 @@ func (e *environment) boot(deadline time.Time) (*failure, error) {
 	var f *failure
 	switch {
 	case err == nil:
-		return nil, nil
+		f, err := e.awaitExtensions(deadline, phase)
+		if f != nil && e.winding == "" && e.process != nil {
+			err = e.halt(f.reason())
+		}
+		return f, err
 	case e.ctx.Err() != nil:
 		return nil, ErrStopped
 	case errors.As(err, &reported):
@@ -76,7 +94,7 @@ func (e *environment) boot(deadline time.Time) (*failure, error) {
 	default:
 		return e.interrupted(late, err)
 	}
-	return f, e.reset()
+	return f, e.halt(extensions.Failed)
 }
 
 // limited sets the time limit of one wait for the runtime. If the process has ended already, the wait would be in vain:
@@ -86,6 +104,11 @@ func (e *environment) limited(deadline time.Time) (context.Context, error) {
 	if e.process.ended() {
 		return ctx, runtimeapi.ErrReset
 	}
+	if len(e.helpers) > 0 || e.extended {
+		if f := e.ext.Failure(); f != nil { // as above: the alarm was given before
+			return ctx, f
+		}
+	}
 	return ctx, nil
 }
 
@@ -94,6 +117,8 @@ func (e *environment) interrupted(late bool, err error) (f *failure, _ error) {
 	switch {
 	case e.ctx.Err() != nil:
 		return nil, ErrStopped
+	case e.ext.Failure() != nil:
+		f = e.extensionFailure()
 	case e.process.ended() || errors.Is(err, runtimeapi.ErrReset):
 		if f, err = e.exitFailure(); err != nil {
 			return nil, err
@@ -103,7 +128,7 @@ func (e *environment) interrupted(late bool, err error) (f *failure, _ error) {
 	default:
 		return nil, err
 	}
-	return f, e.reset()
+	return f, e.halt(f.reason())
 }
 
 // checkEntrypoint looks for the bootstrap of a provided runtime before it is started, to name what is missing.
@@ -244,20 +269,24 @@ func (p *process) endsWithin(d time.Duration) bool {
 // reset kills every process of the sandbox and cleans up after the runtime. The sandbox and its /tmp stay. An error means
 // that the sandbox no longer obeys.
 func (e *environment) reset() error {
-	if e.process == nil {
+	if e.process == nil && len(e.helpers) == 0 {
 		return nil
 	}
 	ctx, cancel := sandboxContext()
 	defer cancel()
+	e.ext.Dismiss()
+	e.dropParked() // or its runtime would be missed later
 	if err := e.sandbox.Kill(ctx); err != nil {
 		return fmt.Errorf("the runtime could not be killed: %w", err)
 	}
-	if err := e.waitTold(ctx); err != nil {
-		return err
+	if e.process != nil {
+		if err := e.waitTold(ctx); err != nil {
+			return err
+		}
+		e.out.drain()
+		e.process = nil
 	}
-	e.out.drain()
-	e.process = nil
-	return nil
+	return e.resetExtensions(ctx)
 }
 
 func (e *environment) waitTold(ctx context.Context) error {

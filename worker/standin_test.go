@@ -127,6 +127,14 @@ func (b *standinBox) Listen(context.Context, netip.AddrPort) (net.Listener, erro
 	return l, err
 }
 
+func (b *standinBox) Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	if err := b.d.fail("dial"); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr.String())
+}
+
 func (b *standinBox) Attach(_ context.Context, a sandbox.Attachment) error {
 	if err := b.d.fail("attach"); err != nil {
 		return err

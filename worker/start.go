@@ -39,9 +39,10 @@ var startSteps = []struct {
 	{"find the runtime", (*environment).findRuntime, func(*environment) {}},
 	{"get the code", (*environment).getCode, (*environment).dropCode},
 	{"make the sandbox", (*environment).makeSandbox, (*environment).destroySandbox},
+	{"make the extensions' host", (*environment).openExtensions, (*environment).closeExtensions},
 	{"open the log pipe", (*environment).openOutput, (*environment).closeOutput},
 	{"open the Runtime API", (*environment).openAPI, (*environment).closeAPI},
-	{"initialise the runtime", (*environment).initPhase, func(*environment) {}}, // its processes end with the sandbox
+	{"initialise the runtime", (*environment).initPhase, (*environment).endExtensions}, // the processes end with the sandbox
 	{"limit the processor share", (*environment).limitCPU, func(*environment) {}},
 }
 
@@ -204,6 +205,7 @@ func (e *environment) openOutput(context.Context) error {
 	} else if out, err = openOutput(); err != nil {
 		return err
 	}
+	stream.tap = e.ext
 	out.logStream = stream
 	e.out = out
 	e.w.live.Go(out.follow)
@@ -211,6 +213,9 @@ func (e *environment) openOutput(context.Context) error {
 }
 
 func (e *environment) closeOutput() {
+	if e.extOut != nil {
+		e.extOut.close()
+	}
 	if e.out != nil {
 		e.out.close()
 	}
@@ -219,7 +224,11 @@ func (e *environment) closeOutput() {
 // openAPI serves the Runtime API over HTTP, for runtimes on frames as well: functions and wrappers may call it, and it
 // costs 25 µs.
 func (e *environment) openAPI(ctx context.Context) error {
-	e.api = runtimeapi.New(runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log})
+	config := runtimeapi.Config{FunctionARN: e.version.FunctionARN(), Version: e.version.Number, Log: e.w.cfg.Log, Other: e.ext}
+	if n := len(e.external); n > 0 {
+		config.Conns = runtimeapi.UsualConns + n*connsPerExtension
+	}
+	e.api = runtimeapi.New(config)
 	var listener net.Listener
 	var err error
 	if e.parked != nil {
@@ -259,11 +268,15 @@ func (e *environment) initPhase(context.Context) error {
 	began := time.Now()
 	e.out.initStart(began)
 	deadline := began.Add(e.initLimit())
-	failure, err := e.boot(deadline)
+	failure, err := e.boot(deadline, "init")
 	if err != nil {
 		return err
 	}
 	e.initTime = time.Since(began)
+	e.tellInit("init", failure, e.initTime)
+	if err := e.windDown(); err != nil {
+		return err
+	}
 	e.out.drain() // what was printed meanwhile belongs before the first START
 	if failure != nil {
 		e.out.initReport(time.Now(), e.initTime, "init", failure)

@@ -41,13 +41,15 @@ func (w *Worker) tend(ctx context.Context) {
 func (e *environment) freezeIfIdle(since time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.state != Idle || e.frozen || e.idleSince.After(since) {
+	if e.state != Idle || e.frozen || e.idleSince.After(since) || !e.ext.Quiet() && time.Since(e.idleSince) < quietLimit {
 		return
 	}
+	e.ext.Pause(true)
 	ctx, cancel := sandboxContext()
 	defer cancel()
 	if err := e.sandbox.Freeze(ctx); err != nil {
 		e.log.Warn("idle environment could not be frozen; it goes on using processor time", "error", err)
+		e.ext.Pause(false)
 		e.idleSince = time.Now() // not again at every tick
 		return
 	}
@@ -64,6 +66,7 @@ func (e *environment) thaw() error {
 	if err := e.sandbox.Thaw(ctx); err != nil {
 		return err
 	}
+	e.ext.Pause(false)
 	e.mu.Lock()
 	e.frozen = false
 	e.mu.Unlock()

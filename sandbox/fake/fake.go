@@ -31,6 +31,7 @@ const (
 	OpClose   Op = "close"
 	OpExec    Op = "exec"
 	OpListen  Op = "listen"
+	OpDial    Op = "dial"
 	OpAttach  Op = "attach"
 	OpKill    Op = "kill"
 	OpFreeze  Op = "freeze"
@@ -241,6 +242,19 @@ func (b *Sandbox) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener
 	l := &listener{b: b, addr: addr, incoming: make(chan net.Conn), closed: make(chan struct{})}
 	b.listeners[addr] = l
 	return l, nil
+}
+
+// Dial implements sandbox.Sandbox; it reaches what Listen has opened.
+func (b *Sandbox) Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	if err := b.enter(ctx, OpDial); err != nil {
+		return nil, err
+	}
+	frozen := b.frozen
+	b.mu.Unlock()
+	if frozen {
+		return nil, fmt.Errorf("sandbox %s is frozen: thaw it first", b.ID())
+	}
+	return b.connect(ctx, addr)
 }
 
 // Attach implements sandbox.Sandbox: Spec shows afterwards what was attached.

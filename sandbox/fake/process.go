@@ -50,21 +50,25 @@ func (p *Process) Dial(address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := p.Sandbox
+	return p.Sandbox.connect(p.Context, addr)
+}
+
+// connect reaches a listener of the sandbox.
+func (b *Sandbox) connect(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	b.mu.Lock()
 	l := b.listeners[addr]
 	b.mu.Unlock()
 	if l == nil {
-		return nil, fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
+		return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)
 	}
 	ours, theirs := net.Pipe()
 	select {
 	case l.incoming <- theirs:
 		return ours, nil
 	case <-l.closed:
-		return nil, fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
-	case <-p.Context.Done():
-		return nil, p.Context.Err()
+		return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

@@ -180,6 +180,16 @@ func (b *box) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, er
 	return b.inner.Listen(ctx, addr)
 }
 
+// Dial implements sandbox.Sandbox.
+func (b *box) Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	ctx, cancel, err := b.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	return b.inner.Dial(ctx, addr)
+}
+
 // Attach implements sandbox.Sandbox. A second call is refused.
 func (b *box) Attach(ctx context.Context, a sandbox.Attachment) error {
 	if err := a.Check(b.spec); err != nil {

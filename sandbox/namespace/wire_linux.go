@@ -27,6 +27,7 @@ const (
 	msgSignalAll = 15
 	msgKill      = 16
 	msgListen    = 17
+	msgSocket    = 18
 	msgUnshared  = 30
 	msgReady     = 31
 	msgFailed    = 32

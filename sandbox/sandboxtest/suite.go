@@ -45,7 +45,7 @@ func (c Config) Command(args ...string) sandbox.Command {
 func Run(t *testing.T, c Config) {
 	for name, test := range map[string]func(*testing.T, Config){
 		"exit": testExit, "output": testOutput, "extra": testExtra, "environment": testEnvironment, "missing": testMissing,
-		"refused": testRefused, "listen": testListen, "kill": testKill, "freeze": testFreeze, "cpus": testSetCPUs, "destroy": testDestroy,
+		"refused": testRefused, "listen": testListen, "dial": testDial, "kill": testKill, "freeze": testFreeze, "cpus": testSetCPUs, "destroy": testDestroy,
 		"many": testMany, "cancelled": testCancelled, "attach refused": testAttachRefused,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
@@ -272,6 +272,54 @@ func testListen(t *testing.T, c Config) {
 	}
 	if _, err := b.Listen(t.Context(), netip.MustParseAddrPort("169.254.100.1:9001")); err == nil {
 		t.Error("two listeners share an address")
+	}
+}
+
+func testDial(t *testing.T, c Config) {
+	b := c.Make(t)
+	other, err := c.Driver.Create(t.Context(), c.Spec(b.ID()+"-other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Destroy(context.WithoutCancel(t.Context()))
+	addr := netip.MustParseAddrPort("127.0.0.1:8080")
+	if _, err := b.Dial(t.Context(), addr); err == nil {
+		t.Error("something answers where nobody listens")
+	}
+	l, err := b.Listen(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, "inside\n")
+			conn.Close()
+		}
+	}()
+	conn, err := b.Dial(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if line, err := bufio.NewReader(conn).ReadString('\n'); line != "inside\n" {
+		t.Errorf("got %q, %v", line, err)
+	}
+	if _, err := other.Dial(t.Context(), addr); err == nil {
+		t.Error("another sandbox's port was reached")
+	}
+	if _, err := b.Dial(t.Context(), netip.MustParseAddrPort("[::1]:8080")); err == nil {
+		t.Error("an IPv6 address was dialled")
+	}
+	if err := b.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Dial(t.Context(), addr); !errors.Is(err, sandbox.ErrGone) {
+		t.Errorf("after Destroy: %v", err)
 	}
 }
 

@@ -258,6 +258,12 @@ static void serve(int ctl)
 		answer.type = MSG_LISTENING;
 		ret = listener(request.a, request.b, &fd);
 		break;
+	case MSG_SOCKET: /* the daemon connects it, and waits for that: a socket stays in the namespace that it was made in */
+		answer.type = MSG_LISTENING;
+		ret = sys3(__NR_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (ret >= 0)
+			fd = (int)ret;
+		break;
 	default:
 		quit(76);
 	}

@@ -32,6 +32,7 @@ enum {
 	MSG_SIGNAL_ALL, /* a = signal, to everything but init; answered with MSG_DONE */
 	MSG_KILL,       /* SIGKILL to everything but init, answered with MSG_DONE when all are reaped */
 	MSG_LISTEN,     /* a = IPv4 address, b = port, network byte order */
+	MSG_SOCKET,     /* a TCP socket that is not connected yet, answered with MSG_LISTENING */
 
 	/* init -> daemon */
 	MSG_UNSHARED = 30, /* waits for MSG_MAPPED */
@@ -40,7 +41,7 @@ enum {
 	MSG_EXIT,    /* id = child, a = wait status */
 	MSG_STARTED, /* id = child, a = pid inside, b = errno */
 	MSG_DONE,    /* b = errno */
-	MSG_LISTENING /* b = errno; fds: listener */
+	MSG_LISTENING /* b = errno; fds: listener, or socket */
 };
 
 enum { SPAWN_ROOTLESS = 1, SPAWN_CGROUP = 2 };
