@@ -17,6 +17,7 @@ import (
 	"berth/apimodel"
 	"berth/catalog"
 	"berth/code"
+	"berth/functionurl"
 	"berth/lambda"
 	"berth/store"
 )
@@ -60,6 +61,8 @@ type Config struct {
 	Provisioned func(catalog.Provision) ProvisionState
 	// Events takes asynchronous invocations. Optional: without it they are refused, and there are no schedules.
 	Events Events
+	// Authorizer decides on calls of function URLs. Optional: without it the functions' resource policies do.
+	Authorizer Authorizer
 	// LinkKey signs the links under which code is downloaded; servers that share it honour each other's. Optional: random.
 	LinkKey []byte
 	Log     *slog.Logger // optional: slog.Default
@@ -72,6 +75,7 @@ type Server struct {
 	model   *apimodel.Model
 	routes  map[*apimodel.Operation]handler
 	invoke  *apimodel.Operation
+	stream  *apimodel.Operation // InvokeWithResponseStream
 	prepare preparation
 	large   chan struct{} // places for requests with large bodies
 }
@@ -96,7 +100,10 @@ func New(cfg Config) (*Server, error) {
 	if s.routes, err = s.routeTable(); err != nil {
 		return nil, err
 	}
-	s.invoke = model.Operation("Invoke")
+	s.invoke, s.stream = model.Operation("Invoke"), model.Operation("InvokeWithResponseStream")
+	if s.cfg.Authorizer == nil {
+		s.cfg.Authorizer = resourcePolicies{cfg.Catalog}
+	}
 	return s, nil
 }
 
@@ -140,6 +147,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve finds out what the request is, and has it answered.
 func (s *Server) serve(c *call) error {
+	if id, path, ok := functionurl.Route(c.r); ok {
+		return s.serveURL(c, id, path)
+	}
 	if len(c.r.URL.Path) > len(ownPrefix) && c.r.URL.Path[:len(ownPrefix)] == ownPrefix {
 		return s.serveOwn(c)
 	}
@@ -147,8 +157,11 @@ func (s *Server) serve(c *call) error {
 	if c.op, c.path, err = s.model.Match(c.r); err != nil {
 		return err
 	}
-	if c.op == s.invoke {
+	switch c.op {
+	case s.invoke:
 		return s.serveInvoke(c)
+	case s.stream:
+		return s.serveInvokeStream(c)
 	}
 	done, err := s.admit(c, bodyLimit(c.op.Name))
 	if err != nil {

@@ -142,6 +142,8 @@ type Invocation struct {
 	// Stream, when not nil, takes the response's bytes as they come. Not every runtime streams: a response that was not streamed
 	// is in Outcome.Payload as without.
 	Stream ResponseStream `json:"-"`
+	// Version is the number of the version that runs: for the Invoker to fill in before a streamed response begins.
+	Version string `json:"-"`
 }
 
 // ResponseStream takes a response while the function still makes it. Its methods are called one after the other, and never
