@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream/eventstreamapi"
@@ -31,9 +33,10 @@ func (s *Server) serveInvokeStream(c *call) error {
 		c.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	frames := &frameStream{w: c.w, in: in, flusher: http.NewResponseController(c.w), encoder: eventstream.NewEncoder()}
+	frames := &frameStream{w: c.w, in: in, flow: newFlow(c.w), encoder: eventstream.NewEncoder()}
 	in.Stream = frames
 	out, err := s.cfg.Invoker.Invoke(c.r.Context(), ref, in)
+	frames.resume()
 	if err != nil {
 		if !frames.begun {
 			return err
@@ -49,8 +52,8 @@ func (s *Server) serveInvokeStream(c *call) error {
 // frameStream writes a response as event stream frames (smithy, "Amazon Event Stream"). Errors of the connection need no answer:
 // the client is gone, or reads too slowly, and the invocation runs on without it.
 type frameStream struct {
+	flow
 	w       http.ResponseWriter
-	flusher *http.ResponseController
 	in      *lambda.Invocation
 	encoder *eventstream.Encoder
 	begun   bool
@@ -66,7 +69,7 @@ type completion struct {
 // Begin sends the head. The response's own content type has no place in it: the header says how the frames are.
 func (f *frameStream) Begin(string) error {
 	f.head(f.in.Version)
-	return f.flusher.Flush()
+	return f.flush()
 }
 
 func (f *frameStream) head(version string) {
@@ -94,7 +97,7 @@ func (f *frameStream) frame(event, contentType string, payload []byte) error {
 	if err := f.encoder.Encode(f.w, message); err != nil {
 		return err
 	}
-	return f.flusher.Flush()
+	return f.flush()
 }
 
 // end sends the response, if it did not come in parts, and how it ended.
@@ -128,5 +131,33 @@ func (f *frameStream) complete(last completion) {
 	text, err := json.Marshal(last)
 	if err == nil { // strings: always
 		_ = f.frame("InvokeComplete", "application/json", text) // an error means that the client is gone
+	}
+}
+
+// interruptGrace is how long a reader may still take to read what waits for it when the invocation's time is over.
+const interruptGrace = 500 * time.Millisecond
+
+// flow is the connection that a streamed response goes out on. How long it may wait for its reader is whoever serves HTTP's to say.
+type flow struct {
+	control     *http.ResponseController
+	interrupted *atomic.Bool
+}
+
+func newFlow(w http.ResponseWriter) flow {
+	return flow{http.NewResponseController(w), new(atomic.Bool)}
+}
+
+func (f flow) flush() error { return f.control.Flush() }
+
+// Interrupt implements lambda.Interrupter.
+func (f flow) Interrupt() {
+	f.interrupted.Store(true)
+	_ = f.control.SetWriteDeadline(time.Now().Add(interruptGrace)) // an error: there is no connection, and so nothing to wait for
+}
+
+// resume takes an interruption back, which the connection has survived if its reader read.
+func (f flow) resume() {
+	if f.interrupted.Load() {
+		_ = f.control.SetWriteDeadline(time.Time{})
 	}
 }

@@ -108,9 +108,10 @@ func writeURLHead(w http.ResponseWriter, u *catalog.URL, response *functionurl.R
 
 // streamURL runs an invocation whose response is sent on as it comes.
 func (s *Server) streamURL(c *call, u *catalog.URL, in *lambda.Invocation) error {
-	to := &urlStream{w: c.w, url: u, flusher: http.NewResponseController(c.w)}
+	to := &urlStream{w: c.w, url: u, flow: newFlow(c.w)}
 	in.Stream = to
 	out, err := s.cfg.Invoker.Invoke(c.r.Context(), u.Ref(s.cfg.Catalog.Region()), in)
+	to.resume()
 	failed := err != nil || out.FunctionError != ""
 	switch {
 	case failed && to.begun:
@@ -136,12 +137,12 @@ func (s *Server) streamURL(c *call, u *catalog.URL, in *lambda.Invocation) error
 
 // urlStream sends a streamed response to an HTTP client.
 type urlStream struct {
-	w       http.ResponseWriter
-	url     *catalog.URL
-	flusher *http.ResponseController
-	head    functionurl.Head
-	begun   bool  // the head is sent
-	fault   error // why there will be no head
+	flow
+	w     http.ResponseWriter
+	url   *catalog.URL
+	head  functionurl.Head
+	begun bool  // the head is sent
+	fault error // why there will be no head
 }
 
 // Begin sends the head, unless the first bytes are it.
@@ -161,7 +162,7 @@ func (s *urlStream) start(response *functionurl.Response) error {
 			return err
 		}
 	}
-	return s.flusher.Flush()
+	return s.flush()
 }
 
 // Write sends bytes on.
@@ -181,5 +182,5 @@ func (s *urlStream) Write(p []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	return n, s.flusher.Flush()
+	return n, s.flush()
 }

@@ -156,6 +156,10 @@ type ResponseStream interface {
 	Write(p []byte) (int, error)
 }
 
+// Interrupter is what a ResponseStream may be, too: one that can wait for its reader. Interrupt is called, from any goroutine, when
+// the invocation's time is over while Begin or Write waits: they must return soon, and may fail.
+type Interrupter interface{ Interrupt() }
+
 // Outcome is the one answer of one Invocation that reached a runtime.
 type Outcome struct {
 	Payload       []byte

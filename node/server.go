@@ -11,6 +11,7 @@ import (
 	"berth/auth"
 	"berth/catalog"
 	"berth/code"
+	"berth/functionurl"
 	"berth/lambda"
 	"berth/logs"
 	"berth/store"
@@ -72,7 +73,7 @@ const maxLogsBody = 1 << 20
 
 // ServeHTTP tells the two protocols apart: CloudWatch Logs names its operation in a header.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.logs.Handles(r) {
+	if _, _, isURL := functionurl.Route(r); isURL || !s.logs.Handles(r) { // a function may well have a header of that name
 		s.api.ServeHTTP(w, r)
 		return
 	}

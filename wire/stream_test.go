@@ -161,6 +161,54 @@ func TestASlowReaderHoldsTheFunctionBack(t *testing.T) {
 	})
 }
 
+// TestAnInterruptedStream: a worker whose invocation's time is over need not wait for a reader. One that reads after all loses nothing.
+func TestAnInterruptedStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var failed error
+		var took time.Duration
+		w := streamWorker(t, func(s lambda.ResponseStream) (*lambda.Outcome, error) {
+			_ = s.Begin("")
+			for range 3 { // pipes hold nothing: the third waits for the second to be taken
+				begin := time.Now()
+				stop := time.AfterFunc(time.Second, s.(lambda.Interrupter).Interrupt)
+				_, failed = s.Write([]byte("part"))
+				took = time.Since(begin)
+				stop.Stop()
+			}
+			return streamed, nil
+		})
+		r := &reader{}
+		r.came = func() {
+			if r.parts == 2 {
+				time.Sleep(time.Second + interruptGrace/2)
+			}
+		}
+		if out, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{Stream: r}); err != nil || !out.Streamed || r.parts != 3 {
+			t.Errorf("a reader that is late: %+v, %v, %d parts", out, err, r.parts)
+		}
+		release := make(chan struct{})
+		r = &reader{}
+		r.came = func() {
+			if r.parts == 2 {
+				<-release
+			}
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{Stream: r})
+			done <- err
+		}()
+		time.Sleep(time.Minute / 2)
+		if failed == nil || took > time.Second+interruptGrace {
+			t.Errorf("the stream waited %s for its reader: %v", took, failed)
+		}
+		close(release)
+		if err := <-done; lambda.CodeOf(err) != lambda.ServiceFailure || err == nil {
+			t.Errorf("Invoke: %v; want that the outcome is not known", err)
+		}
+	})
+}
+
 // TestAReaderThatLeaves: the stream says so, the invocation runs on, and its outcome is known all the same.
 func TestAReaderThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
