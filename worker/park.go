@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"berth/lambda"
@@ -24,6 +23,10 @@ const (
 	parkLimit     = 20 * time.Second
 	handOverLimit = 5 * time.Second // for the kernel to take some kilobytes; a runtime that is stuck is killed
 )
+
+// lateMounts are what a sandbox that waits gets later, and the directories in them where the C library looks for libraries
+// (LD_LIBRARY_PATH): those that are missing when a process first looks it never looks into again.
+var lateMounts = []string{taskRoot, taskRoot + "/lib", layerRoot, layerRoot + "/lib"}
 
 // parkedKind is what one parked sandbox is good for.
 type parkedKind struct {
@@ -54,7 +57,7 @@ type parkedSandbox struct {
 	listener net.Listener
 	out      *output
 	process  sandbox.Process // nil where the function brings the program
-	conn     net.Conn        // of process
+	conn     runtimeapi.Conn // of process
 	bytes    int64
 }
 
@@ -115,7 +118,7 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 	p.sandbox, err = w.cfg.Driver.Create(ctx, sandbox.Spec{
 		ID:     "parked-" + randomHex(8),
 		Mounts: rt.Mounts,
-		Late:   []string{taskRoot},
+		Late:   lateMounts,
 		Limits: sandbox.Limits{MemoryBytes: int64(memory) << 20, CPUs: initCPUs, PIDs: maxPIDs, ScratchBytes: parkedScratch << 20},
 	})
 	if err != nil {
@@ -139,14 +142,14 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 
 // boot starts the runtime and waits until it waits.
 func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB int) error {
-	ours, theirs, err := runtimeapi.SocketPair()
+	ours, theirs, err := runtimeapi.Pipes()
 	if err != nil {
 		return err
 	}
 	p.conn = ours
 	defer theirs.Close()
 	p.process, err = p.sandbox.Exec(ctx, sandbox.Command{
-		Path: rt.Command[0], Args: rt.Command, Dir: taskRoot, Stdout: p.out.w, Stderr: p.out.w, Extra: []*os.File{theirs},
+		Path: rt.Command[0], Args: rt.Command, Dir: taskRoot, Stdout: p.out.w, Stderr: p.out.w, Extra: theirs[:],
 		Env: parkedEnviron(rt, memoryMB),
 	})
 	if err != nil {
@@ -182,7 +185,7 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	if !ok {
 		return false
 	}
-	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: []sandbox.Mount{{Source: e.tree.Path, Target: taskRoot}}, Limits: limits})
+	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: e.ownMounts(), Limits: limits})
 	if err == nil {
 		e.parked, e.sandbox = p, p.sandbox
 		e.w.attached.Add(1)
