@@ -120,7 +120,7 @@ func (s *Server) describeURL(r *http.Request, u *catalog.URL) *types.FunctionUrl
 // address there can be no such name, and localhost, under which every name means this machine, stands for it.
 func functionURL(r *http.Request, id, region string) string {
 	scheme := "http"
-	if r.TLS != nil {
+	if r.TLS != nil || first(r.Header, "X-Forwarded-Proto") == "https" { // a proxy's word: only its own client hears of it
 		scheme = "https"
 	}
 	host, port, err := net.SplitHostPort(r.Host)
