@@ -43,22 +43,36 @@ func (s *Server) serveURL(c *call, id, path string) error {
 		}
 		cors.Apply(c.w.Header(), c.r)
 	}
+	in, err := s.readURLCall(c, u, path)
+	switch {
+	case err != nil:
+		return err
+	case u.InvokeMode == responseStream:
+		return s.streamURL(c, u, in)
+	}
+	return s.callURL(c, u, in)
+}
+
+// readURLCall makes an invocation of a request that may pass.
+func (s *Server) readURLCall(c *call, u *catalog.URL, path string) (*lambda.Invocation, error) {
 	caller, err := s.admitURL(c, u)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	trace := traceID(first(c.r.Header, traceHeader), c.id)
 	c.w.Header()[traceHeader] = []string{trace}
-	call := functionurl.Call{Request: c.r, Body: c.body, ID: id, Path: path, Account: u.Account, RequestID: c.id, TraceID: trace,
+	call := functionurl.Call{Request: c.r, Body: c.body, ID: u.ID, Path: path, Account: u.Account, RequestID: c.id, TraceID: trace,
 		Caller: caller, Time: time.Now()}
 	in := &lambda.Invocation{RequestID: c.id, Payload: call.Event(), TraceID: trace}
 	if len(in.Payload) > lambda.MaxPayload {
-		return lambda.Errorf(lambda.RequestTooLarge, "The event of this request has %d bytes; the limit is %d. Bodies that are no text count 4/3.",
+		return nil, lambda.Errorf(lambda.RequestTooLarge, "The event of this request has %d bytes; the limit is %d. Bodies that are no text count 4/3.",
 			len(in.Payload), lambda.MaxPayload)
 	}
-	if u.InvokeMode == responseStream {
-		return s.streamURL(c, u, in)
-	}
+	return in, nil
+}
+
+// callURL runs an invocation whose answer is interpreted when it is whole.
+func (s *Server) callURL(c *call, u *catalog.URL, in *lambda.Invocation) error {
 	out, err := s.cfg.Invoker.Invoke(c.r.Context(), u.Ref(s.cfg.Catalog.Region()), in)
 	if err != nil {
 		return err

@@ -61,8 +61,6 @@ func (id ID) url(qualifier string) store.Key {
 	return store.Key(id.urls() + qualifier)
 }
 
-func (u *URL) owner() ID { return ID{lambda.AccountID(u.Account), u.Function} }
-
 // Ref returns what a call of the URL invokes.
 func (u *URL) Ref(region string) lambda.Ref {
 	return lambda.Ref{Account: lambda.AccountID(u.Account), Region: region, Function: u.Function, Qualifier: u.Qualifier}
