@@ -166,3 +166,35 @@ func TestFunctionURLStreams(t *testing.T) {
 		t.Errorf("all lines came within %s, although they were made 600 ms apart", gap)
 	}
 }
+
+// TestURLCommands gives a function an address, calls it there, and takes it away.
+func TestURLCommands(t *testing.T) {
+	c := sharedClient(t)
+	python(t, c, "url-commands", "def handler(event, context):\n    return event['rawPath']\n")
+	address := func(args ...string) string {
+		out, _ := run(t, 0, append([]string{"url", "add"}, args...)...)
+		u, err := url.Parse(strings.TrimSpace(out))
+		if err != nil || u.Path != "/" {
+			t.Fatalf("add printed %q", out)
+		}
+		return u.Host
+	}
+	host := address("url-commands")
+	if res, body, _ := fetch(t, host, "/x", ""); res.StatusCode != 200 || body != "/x" {
+		t.Errorf("%s %s", res.Status, body)
+	}
+	if out, _ := run(t, 0, "url", "list", "url-commands"); !strings.Contains(out, host) || !strings.Contains(out, "BUFFERED") {
+		t.Errorf("list printed %q", out)
+	}
+	run(t, 1, "url", "add", "url-commands")
+	run(t, 0, "url", "remove", "url-commands")
+	if res, _, _ := fetch(t, host, "/x", ""); res.StatusCode != 403 {
+		t.Errorf("removed: %s", res.Status)
+	}
+	host = address("url-commands", "--signed")
+	if res, _, _ := fetch(t, host, "/x", ""); res.StatusCode != 403 {
+		t.Errorf("unsigned: %s", res.Status)
+	}
+	run(t, 0, "url", "remove", "url-commands")
+	run(t, 1, "url", "remove", "url-commands")
+}
