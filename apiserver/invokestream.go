@@ -141,13 +141,21 @@ const interruptGrace = 500 * time.Millisecond
 type flow struct {
 	control     *http.ResponseController
 	interrupted *atomic.Bool
+	collects    *atomic.Bool // what is written waits until the end of the answer
 }
 
 func newFlow(w http.ResponseWriter) flow {
-	return flow{http.NewResponseController(w), new(atomic.Bool)}
+	return flow{http.NewResponseController(w), new(atomic.Bool), new(atomic.Bool)}
 }
 
-func (f flow) flush() error { return f.control.Flush() }
+// flush sends what was written. Who serves HTTP may not be able to, and collect it: that is bounded by what wrote it.
+func (f flow) flush() error {
+	if err := f.control.Flush(); !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	f.collects.Store(true)
+	return nil
+}
 
 // Interrupt implements lambda.Interrupter.
 func (f flow) Interrupt() {

@@ -13,20 +13,8 @@ const readerLimit = time.Minute
 // maxWrite is how many bytes go out under one time limit: a client on a slow line has it for each part anew.
 const maxWrite = 64 << 10
 
-// patientListener gives its connections that limit.
-type patientListener struct {
-	net.Listener
-	limit time.Duration
-}
-
-// Accept waits for a connection.
-func (l patientListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &patientConn{Conn: conn, limit: l.limit}, nil
-}
+// patient gives a connection that limit. Invoke's own connections have another (package quick).
+func patient(conn net.Conn) net.Conn { return &patientConn{Conn: conn, limit: readerLimit} }
 
 // patientConn sets its write deadline as it writes, but not each time: that would cost every answer.
 type patientConn struct {
@@ -55,12 +43,4 @@ func (c *patientConn) Write(p []byte) (n int, err error) {
 func (c *patientConn) SetWriteDeadline(t time.Time) error {
 	c.armed.Store(0)
 	return c.Conn.SetWriteDeadline(t)
-}
-
-// CloseWrite tells the client that nothing follows, as net/http does before it closes a connection.
-func (c *patientConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
 }

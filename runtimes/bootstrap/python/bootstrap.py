@@ -19,6 +19,10 @@ _CHUNK = 65536
 _NEXT = b"\x01\x00\x00\x00N"
 _WRAPPED = "_BERTH_WRAPPED"
 _ENVIRON = os.environ
+# What os.environ shows. The trace id goes there and not to the C library's setenv, which remembers every value for ever: an
+# environment would grow with each call. Programs that a function starts with the environment as it is do not see it.
+_VARIABLES = _ENVIRON._data
+_TRACE = b"_X_AMZN_TRACE_ID"
 _PARK = "_BERTH_PARK"
 _PARKED = b"\x01\x00\x00\x00P"
 _NO_BREAK_SPACE = "\u00a0"
@@ -309,9 +313,9 @@ def _handle(handler, data):
     Current.request_id = request_id
     Current.tenant_id = tenant_id or None
     if trace_id:
-        _ENVIRON["_X_AMZN_TRACE_ID"] = trace_id
-    elif "_X_AMZN_TRACE_ID" in _ENVIRON:
-        del _ENVIRON["_X_AMZN_TRACE_ID"]
+        _VARIABLES[_TRACE] = trace_id.encode()
+    else:
+        _VARIABLES.pop(_TRACE, None)
     try:
         context = LambdaContext(request_id, arn, int(deadline), client_context, identity, tenant_id)
         try:
