@@ -150,7 +150,8 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {
 func TestFunctionURLStreams(t *testing.T) {
 	c := sharedClient(t)
 	node(t, c, "url-streams", urlStreamer, timeout(20))
-	res := post(t, publicURL(t, c, "url-streams", types.InvokeModeResponseStream), "/", "")
+	host := publicURL(t, c, "url-streams", types.InvokeModeResponseStream)
+	res := post(t, host, "/", "")
 	defer res.Body.Close()
 	var at []time.Time
 	lines := bufio.NewScanner(res.Body)
@@ -164,6 +165,10 @@ func TestFunctionURLStreams(t *testing.T) {
 	}
 	if gap := at[2].Sub(at[0]); gap < 100*time.Millisecond {
 		t.Errorf("all lines came within %s, although they were made three seconds apart", gap)
+	}
+	// A path of the API is the function's, too, though who serves that path sends nothing in parts.
+	if res, body, err := fetch(t, host, "/2015-03-31/functions/f/invocations", "{}"); err != nil || res.StatusCode != 203 || strings.Count(body, "data: ") != 3 {
+		t.Errorf("%v %v %q", err, res, body)
 	}
 }
 
