@@ -54,22 +54,10 @@ func (s *Server) serveInvoke(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.admitInvoke(c, kind); err != nil {
-		return err
-	}
-	qualifier := ""
-	if c.r.URL.RawQuery != "" {
-		qualifier = c.r.URL.Query().Get("Qualifier")
-	}
-	ref, err := s.invocable(c, invokeAction, c.path.Get("FunctionName"), qualifier)
+	ref, in, err := s.readInvoke(c, kind)
 	if err != nil {
 		return err
 	}
-	in, err := readInvocation(c)
-	if err != nil {
-		return err
-	}
-	c.w.Header()[traceHeader] = []string{in.TraceID}
 	switch kind {
 	case dryRun:
 		if _, err := s.cfg.Catalog.Resolve(ref); err != nil {
@@ -86,6 +74,24 @@ func (s *Server) serveInvoke(c *call) error {
 	}
 	writeOutcome(c.w, in, out)
 	return nil
+}
+
+// readInvoke admits a request, and reads what it wants to run.
+func (s *Server) readInvoke(c *call, kind string) (ref lambda.Ref, in *lambda.Invocation, err error) {
+	if err := s.admitInvoke(c, kind); err != nil {
+		return ref, nil, err
+	}
+	qualifier := ""
+	if c.r.URL.RawQuery != "" {
+		qualifier = c.r.URL.Query().Get("Qualifier")
+	}
+	if ref, err = s.invocable(c, invokeAction, c.path.Get("FunctionName"), qualifier); err != nil {
+		return ref, nil, err
+	}
+	if in, err = readInvocation(c); err == nil {
+		c.w.Header()[traceHeader] = []string{in.TraceID}
+	}
+	return ref, in, err
 }
 
 // invocationType returns how a request wants to be run.

@@ -68,8 +68,7 @@ const (
 
 // unbuilt are the operations that may answer 501: no others, and an operation is taken off when it is built.
 var unbuilt = []string{
-	"CreateFunctionUrlConfig", "DeleteFunctionUrlConfig", "GetFunctionUrlConfig", "ListFunctionUrlConfigs", "UpdateFunctionUrlConfig",
-	"InvokeWithResponseStream", "PutRuntimeManagementConfig",
+	"PutRuntimeManagementConfig",
 	"CheckpointDurableExecution", "GetDurableExecution", "GetDurableExecutionHistory", "GetDurableExecutionState",
 	"ListDurableExecutionsByFunction", "SendDurableExecutionCallbackFailure", "SendDurableExecutionCallbackHeartbeat",
 	"SendDurableExecutionCallbackSuccess", "StopDurableExecution",
@@ -190,6 +189,12 @@ func (p *prober) ensure() {
 	}
 	if _, ok := p.catalog.Provisioned(id, "1"); !ok {
 		p.must("PutProvisionedConcurrencyConfig", map[string]any{"FunctionName": "probe", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1})
+	}
+	if _, ok := p.catalog.URL(id, ""); !ok {
+		p.must("CreateFunctionUrlConfig", map[string]any{"FunctionName": "probe", "AuthType": "NONE"})
+	}
+	if _, ok := p.catalog.URL(id, "live"); ok { // where the probes of CreateFunctionUrlConfig make theirs
+		p.must("DeleteFunctionUrlConfig", map[string]any{"FunctionName": "probe", "Qualifier": "live"})
 	}
 	p.must("PutFunctionEventInvokeConfig", map[string]any{"FunctionName": "probe", "MaximumRetryAttempts": 1})
 	if _, err := p.catalog.LayerPolicy(catalog.LayerID(id), p.layer); err != nil {

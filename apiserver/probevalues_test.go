@@ -70,6 +70,7 @@ func (p *prober) valid(op string, s *probeShape) map[string]any {
 	for name, m := range s.Members {
 		if slices.Contains(s.Required, name) || name == "ZipFile" || name == "EventSourceArn" && op == "CreateEventSourceMapping" ||
 			name == "MaximumRetryAttempts" && strings.HasSuffix(op, "FunctionEventInvokeConfig") ||
+			op == "CreateFunctionUrlConfig" && name == "Qualifier" ||
 			op == "CreateFunction" && (name == "Runtime" || name == "Handler") {
 			in[name] = p.value(op, name, m.Shape, 0)
 		}

@@ -8,7 +8,8 @@ import (
 	"berth/lambda"
 )
 
-// handlers lists the operations that this server has built, by hand. Invoke is answered by serveInvoke.
+// handlers lists the operations that this server has built, by hand. Invoke and InvokeWithResponseStream are not
+// among them: serve knows them.
 func (s *Server) handlers() map[string]handler {
 	return map[string]handler{
 		"CreateFunction":              op(s.createFunction),
@@ -45,6 +46,12 @@ func (s *Server) handlers() map[string]handler {
 		"GetProvisionedConcurrencyConfig":    op(s.getProvisionedConcurrency),
 		"ListProvisionedConcurrencyConfigs":  op(s.listProvisionedConcurrency),
 		"DeleteProvisionedConcurrencyConfig": op(s.deleteProvisionedConcurrency),
+
+		"CreateFunctionUrlConfig": op(s.createURL),
+		"GetFunctionUrlConfig":    op(s.getURL),
+		"ListFunctionUrlConfigs":  op(s.listURLs),
+		"UpdateFunctionUrlConfig": op(s.updateURL),
+		"DeleteFunctionUrlConfig": op(s.deleteURL),
 
 		"GetRuntimeManagementConfig": op(s.getRuntimeManagementConfig),
 

@@ -17,6 +17,7 @@ import (
 	"berth/apimodel"
 	"berth/catalog"
 	"berth/code"
+	"berth/functionurl"
 	"berth/lambda"
 	"berth/store"
 )
@@ -72,6 +73,7 @@ type Server struct {
 	model   *apimodel.Model
 	routes  map[*apimodel.Operation]handler
 	invoke  *apimodel.Operation
+	stream  *apimodel.Operation // InvokeWithResponseStream
 	prepare preparation
 	large   chan struct{} // places for requests with large bodies
 }
@@ -96,7 +98,7 @@ func New(cfg Config) (*Server, error) {
 	if s.routes, err = s.routeTable(); err != nil {
 		return nil, err
 	}
-	s.invoke = model.Operation("Invoke")
+	s.invoke, s.stream = model.Operation("Invoke"), model.Operation("InvokeWithResponseStream")
 	return s, nil
 }
 
@@ -150,6 +152,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve finds out what the request is, and has it answered.
 func (s *Server) serve(c *call) error {
+	if id, path, ok := functionurl.Route(c.r); ok {
+		return s.serveURL(c, id, path)
+	}
 	if len(c.r.URL.Path) > len(ownPrefix) && c.r.URL.Path[:len(ownPrefix)] == ownPrefix {
 		return s.serveOwn(c)
 	}
@@ -157,8 +162,11 @@ func (s *Server) serve(c *call) error {
 	if c.op, c.path, err = s.model.Match(c.r); err != nil {
 		return err
 	}
-	if c.op == s.invoke {
+	switch c.op {
+	case s.invoke:
 		return s.serveInvoke(c)
+	case s.stream:
+		return s.serveInvokeStream(c)
 	}
 	done, err := s.admit(c, bodyLimit(c.op.Name))
 	if err != nil {

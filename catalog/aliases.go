@@ -110,7 +110,7 @@ func (c *Catalog) checkAlias(id ID, a *Alias) error {
 	return nil
 }
 
-// DeleteAlias removes an alias with its policy; one that is not there is not an error. Error: ResourceNotFound for the
+// DeleteAlias removes an alias with its policy and URL; one that is not there is not an error. Error: ResourceNotFound for the
 // function.
 func (c *Catalog) DeleteAlias(ctx context.Context, id ID, name string) error {
 	_, err := c.change(ctx, id, NotFound(c.arn(id, "")), func(ch *change) error {
@@ -123,6 +123,9 @@ func (c *Catalog) DeleteAlias(ctx context.Context, id ID, name string) error {
 		ch.stage(store.Delete(id.alias(name), store.Any))
 		ch.stage(store.Delete(id.policy(name), store.Any))
 		ch.stage(store.Delete(id.eventConfig(name), store.Any))
+		if u, ok := find[URL](c, id.url(name)); ok {
+			ch.removeURL(u)
+		}
 		return nil
 	})
 	return err

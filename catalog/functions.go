@@ -249,10 +249,10 @@ func deletions(keys []store.Key) []store.Op {
 // children returns the keys of all that belongs to a function, its removal marker last.
 func (c *Catalog) children(id ID) []store.Key {
 	var keys []store.Key
-	for _, prefix := range []string{id.versions(), id.aliases(), id.policies(), id.provisions(), id.eventConfigs(), id.pendings()} {
+	for _, prefix := range []string{id.versions(), id.aliases(), id.policies(), id.provisions(), id.eventConfigs(), id.urls(), id.pendings()} {
 		keys = append(keys, c.keys(prefix)...)
 	}
-	return keys
+	return append(c.urlIDs(id), keys...)
 }
 
 // Usage sums up what an account uses.

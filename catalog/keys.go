@@ -17,6 +17,8 @@ import (
 //	api/policy/ACCOUNT/NAME/QUALIFIER a resource policy; "=" stands for the unqualified function (no alias has that name)
 //	api/provisioned/ACCOUNT/NAME/QUALIFIER provisioned concurrency of a version or alias
 //	api/event/ACCOUNT/NAME/QUALIFIER  what happens to events of a version or alias; "-=" stands for $LATEST, and sorts first
+//	api/url/ACCOUNT/NAME/QUALIFIER    a function URL of an alias; "=" stands for the unqualified function
+//	api/urlid/ID                      which of those has the URL with this id
 //	api/schedule/ACCOUNT/SCHEDULE     a schedule
 //	api/layer/ACCOUNT/NAME            a layer's head: the lock of its versions
 //	api/layerversion/ACCOUNT/NAME/NUMBER   a layer's version, number with leading zeros
@@ -48,6 +50,8 @@ const (
 
 	eventPrefix    = root + "event/"
 	schedulePrefix = root + "schedule/"
+	urlPrefix      = root + "url/"
+	urlIDPrefix    = root + "urlid/"
 
 	ringPrefix  = root + "ring/"
 	ringPlanKey = root + "ringplan"
@@ -72,6 +76,7 @@ func (id ID) policies() string            { return id.under(policyPrefix) }
 func (id ID) provisions() string          { return id.under(provisionedPrefix) }
 func (id ID) eventConfigs() string        { return id.under(eventPrefix) }
 func (id ID) pendings() string            { return id.under(pendingPrefix) }
+func (id ID) urls() string                { return id.under(urlPrefix) }
 
 // version returns the key of a published version. Numbers of more than ten digits do not exist.
 func (id ID) version(number string) store.Key { return store.Key(id.versions() + sortable(number)) }

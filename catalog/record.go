@@ -75,6 +75,10 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(Provisioned)
 	case strings.HasPrefix(k, eventPrefix):
 		v = new(EventConfig)
+	case strings.HasPrefix(k, urlPrefix):
+		v = new(URL)
+	case strings.HasPrefix(k, urlIDPrefix):
+		v = new(urlOwner)
 	case strings.HasPrefix(k, schedulePrefix):
 		v = new(Schedule)
 	case strings.HasPrefix(k, accountPrefix):

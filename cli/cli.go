@@ -131,7 +131,7 @@ the aws CLI, or any AWS SDK.`,
 	root.PersistentFlags().StringVar(&a.data, "data", "", "the server's data directory (default ~/.berth)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for scripts")
 	root.AddCommand(a.serveCommand(), a.envCommand(), a.deployCommand(), a.invokeCommand(), a.listCommand(),
-		a.logsCommand(), a.eventsCommand(), a.scheduleCommand(), a.deleteCommand(), a.layerCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
+		a.logsCommand(), a.eventsCommand(), a.scheduleCommand(), a.deleteCommand(), a.layerCommand(), a.urlCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
 		a.demoCommand(), a.versionCommand())
 	return root
 }

@@ -10,13 +10,10 @@ import (
 var unplayed = []struct{ prefix, reason string }{
 	{"api::TestLambdaImages::", "container images are not built yet"},
 	{"api::TestLambdaPermissions::test_lambda_permission_revisions", "recorded in 2022: its answer to a wrong RevisionId is no longer the service's (api::TestLambdaPermissions::test_permission_exceptions is newer)"},
-	{"api::TestLambdaUrl::", needsURLs},
 	{"destinations::", "destinations of asynchronous invocations are not built yet; three of the four hold messages of SQS and EventBridge"},
 	{"dynamodbstreams::", needsSources},
 	{"invoke::TestLambdaBehavior::test_lambda_host_prefix_api_operation", "the function calls AWS under three host names; there is no such network here"},
-	{"invoke::TestLambdaURL::", needsURLs},
 	{"invoke::TestLambdaVersions::test_async_invoke_queue_upon_function_update", "the function reports through SQS"},
-	{"invoke::TestRequestIdHandling::test_request_id_invoke_url", needsURLs},
 	{"kinesis::", needsSources},
 	{"sqs::", needsSources},
 }

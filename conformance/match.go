@@ -31,10 +31,11 @@ var volatile = map[string]string{
 	"LastModified": `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?\+0000`,
 	"CodeSha256":   `[A-Za-z0-9+/]{43}=`,
 	"LogResult":    `[A-Za-z0-9+/]+=*`,
+	"FunctionUrl":  `https?://[a-z0-9]{32}\.lambda-url\.us-east-1\.[^/]+/`,
 }
 
 // standIns are the texts that volatile applies to.
-var standIns = []string{"date", "code-sha256", "log-result", "event-id"}
+var standIns = []string{"date", "code-sha256", "log-result", "event-id", "lambda-url"}
 
 // kinds are what the common placeholders stand for.
 var kinds = map[string]string{

@@ -17,24 +17,15 @@ var operations = map[string]string{
 
 const functionTests = "api::TestLambdaFunction::"
 
-// pendingFor says why an operation's scenario is not expected to match.
-func pendingFor(op string) string {
-	switch op {
-	case "get_function_url_config":
-		return needsURLs
-	}
-	return ""
-}
-
 func nameScenarios() []scenario {
 	var all []scenario
 	for _, op := range []string{"delete_function", "get_function_code_signing_config", "get_function_concurrency", "get_function_configuration", "get_function_url_config"} {
-		all = append(all, scenario{id: functionTests + "test_ops_on_nonexisting_fn[" + op + "]", pending: pendingFor(op), run: func(s *session) {
+		all = append(all, scenario{id: functionTests + "test_ops_on_nonexisting_fn[" + op + "]", run: func(s *session) {
 			s.note("not_found_exception", s.call(operations[op], params{"FunctionName": "i-dont-exist-" + uid()}))
 		}})
 	}
 	for _, op := range []string{"delete_function", "get_function_code_signing_config", "get_function_configuration", "get_function_event_invoke_config", "get_function_url_config", "invoke"} {
-		all = append(all, scenario{id: functionTests + "test_get_function_wrong_region[" + op + "]", pending: pendingFor(op),
+		all = append(all, scenario{id: functionTests + "test_get_function_wrong_region[" + op + "]",
 			kinds: map[string]string{"wrong-region": "eu-central-1"}, run: func(s *session) {
 				name := "i-exist-" + uid()
 				s.fixture(name, nil)

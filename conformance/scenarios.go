@@ -6,11 +6,10 @@ import "slices"
 func scenarios() []scenario {
 	return slices.Concat(nameScenarios(), functionScenarios(), limitScenarios(), versionScenarios(), permissionScenarios(),
 		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios(),
-		concurrencyScenarios(), eventScenarios(), layerScenarios(), mappingScenarios(), signingScenarios(), providedScenarios(), logScenarios())
+		concurrencyScenarios(), eventScenarios(), layerScenarios(), mappingScenarios(), signingScenarios(), urlScenarios(), providedScenarios(), logScenarios())
 }
 
 // Reasons for pending.
 const (
-	needsURLs  = "function URLs are not built yet"
 	needsQueue = "it reads from an SQS queue; e2e's TestDestinationsOfServices compares such bodies"
 )

@@ -148,7 +148,7 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	if err != nil {
 		return nil, err
 	}
-	inv.InvokedARN = target.InvokedARN
+	inv.InvokedARN, inv.Version = target.InvokedARN, target.Version.Number
 	req := lambda.AcquireRequest{Pool: target.Pool, Key: keyOf(target.Version, runtime, inv.Tenant), Version: target.Version}
 	p := f.poolOf(target.Pool)
 	p.inFlight.Add(1)

@@ -145,6 +145,8 @@ type Invocation struct {
 	// Stream, when not nil, takes the response's bytes as they come. Not every runtime streams: a response that was not streamed
 	// is in Outcome.Payload as without.
 	Stream ResponseStream `json:"-"`
+	// Version is the number of the version that runs: for the Invoker to fill in before a streamed response begins.
+	Version string `json:"-"`
 }
 
 // ResponseStream takes a response while the function still makes it. Its methods are called one after the other, and never
@@ -156,6 +158,10 @@ type ResponseStream interface {
 	// Write passes bytes on at once. p is valid during the call only.
 	Write(p []byte) (int, error)
 }
+
+// Interrupter is what a ResponseStream may be, too: one that can wait for its reader. Interrupt is called, from any goroutine, when
+// the invocation's time is over while Begin or Write waits: they must return soon, and may fail.
+type Interrupter interface{ Interrupt() }
 
 // Outcome is the one answer of one Invocation that reached a runtime.
 type Outcome struct {

@@ -61,7 +61,7 @@ type Config struct {
 	Metrics string // loopback host:port where metrics are served; "" is nowhere
 }
 
-// Time limits of the HTTP server. Writing has none: an answer may take as long as a function (15 minutes).
+// Time limits of the HTTP server. A whole answer has none: it may take as long as a function (15 minutes). See readerLimit.
 const (
 	readHeaderLimit = 10 * time.Second
 	readLimit       = 5 * time.Minute // a 50 MB upload over a slow line
@@ -165,7 +165,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err := writeClientFile(cfg, data, url, key, runtimeNames(set)); err != nil {
 		return err
 	}
-	l.drain = serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
+	l.drain = serveHTTP(l, "http", patientListener{listener, readerLimit}, server, readLimit, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }

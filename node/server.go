@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -14,6 +13,7 @@ import (
 	"berth/auth"
 	"berth/catalog"
 	"berth/code"
+	"berth/functionurl"
 	"berth/lambda"
 	"berth/logs"
 	"berth/store"
@@ -84,8 +84,9 @@ const maxLogsBody = 1 << 20
 // ServeHTTP tells the protocols apart: CloudWatch Logs names its operation in a header, STS takes forms. What comes for the
 // host of a function URL is the function's, whatever it looks like.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _, isURL := functionurl.Route(r)
 	switch {
-	case strings.Contains(r.Host, ".lambda-url."):
+	case isURL: // a function may well have headers or forms of other services
 		s.api.ServeHTTP(w, r)
 	case s.operations.handles(r):
 		s.operations.ServeHTTP(w, r)

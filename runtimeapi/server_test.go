@@ -3,6 +3,7 @@ package runtimeapi
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -350,6 +351,36 @@ func TestStreamWithoutCaller(t *testing.T) {
 	}
 	<-served
 }
+
+// A reader that does not read does not hold up the invocation's time limit.
+func TestStreamWithoutReader(t *testing.T) {
+	api, p, served := connect(t)
+	p.send('N', "")
+	to := &stuck{writing: make(chan struct{}), given: make(chan struct{})}
+	ctx, cancel := context.WithCancel(short(t))
+	done := invoke(ctx, api, &Event{RequestID: "a", Stream: to})
+	p.event()
+	p.send('B', "")
+	p.send('C', "x")
+	<-to.writing
+	cancel()
+	if got := <-done; !errors.Is(got.err, context.Canceled) || !got.resp.Streamed {
+		t.Errorf("%+v", got)
+	}
+	api.Reset()
+	<-served
+}
+
+// stuck is a stream whose reader does not read.
+type stuck struct{ writing, given chan struct{} }
+
+func (s *stuck) Begin(string) error { return nil }
+func (s *stuck) Write([]byte) (int, error) {
+	close(s.writing)
+	<-s.given
+	return 0, errors.New("interrupted")
+}
+func (s *stuck) Interrupt() { close(s.given) }
 
 func TestFramesStreamProtocol(t *testing.T) {
 	for _, frames := range []string{"C", "F", "B B", "BR", "BI"} {

@@ -25,6 +25,7 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 // what the caller does not take is not read from the runtime.
 type stream struct {
 	to    lambda.ResponseStream
+	stop  func() // makes it give up; nil if it cannot wait
 	parts chan part
 	taken chan struct{}
 	done  chan struct{} // closed when Invoke returns
@@ -40,7 +41,11 @@ type part struct {
 }
 
 func newStream(to lambda.ResponseStream) *stream {
-	return &stream{to: to, parts: make(chan part), taken: make(chan struct{}), done: make(chan struct{})}
+	s := &stream{to: to, parts: make(chan part), taken: make(chan struct{}), done: make(chan struct{})}
+	if i, ok := to.(lambda.Interrupter); ok {
+		s.stop = i.Interrupt
+	}
+	return s
 }
 
 // pass hands a part over and waits until it was taken. It returns false when nobody takes it any more.
@@ -58,9 +63,13 @@ func (s *stream) pass(p part) bool {
 	}
 }
 
-// take gives one part to the caller's stream. Once that has failed the rest is dropped.
-func (s *stream) take(p part) {
+// take gives one part to the caller's stream. Once that has failed the rest is dropped. A reader that does not read cannot hold the
+// function's time limit up: when ctx ends, the stream is told to give up.
+func (s *stream) take(ctx context.Context, p part) {
 	var err error
+	if s.stop != nil && !s.gone {
+		defer context.AfterFunc(ctx, s.stop)()
+	}
 	s.size += int64(len(p.data))
 	switch {
 	case s.gone:
@@ -78,7 +87,7 @@ func (a *API) wait(ctx context.Context, s *stream) (Response, error) {
 	for {
 		select {
 		case p := <-s.parts:
-			s.take(p)
+			s.take(ctx, p)
 		case r := <-a.results:
 			r.resp.StreamedBytes = s.size
 			return r.resp, r.err

@@ -83,6 +83,7 @@ func parseHead(b []byte) (head, error) {
 type frameWriter struct {
 	conn net.Conn
 	buf  []byte
+	err  error // the first
 }
 
 // start begins a frame; the document is appended to buf.
@@ -91,8 +92,15 @@ func (w *frameWriter) start(name string) {
 }
 
 // send completes the frame that start began and sends it. After an error the frame has not been sent in full, and the
-// connection can take no other.
+// connection takes no other: its reader would take what follows for the rest of this one.
 func (w *frameWriter) send(h head, raw []byte) error {
+	if w.err == nil {
+		w.err = w.write(h, raw)
+	}
+	return w.err
+}
+
+func (w *frameWriter) write(h head, raw []byte) error {
 	h.doc, h.raw = len(w.buf)-headSize-h.name, len(raw)
 	h.put(w.buf)
 	if len(raw) > joinBelow {

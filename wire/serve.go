@@ -142,6 +142,7 @@ type serverConn struct {
 	writer  frameWriter
 	said    bool // the client knows that it must use another connection
 	writeBy time.Time
+	hurried atomic.Bool // the connection's write deadline is not writeBy
 }
 
 // sayBye tells the client that the next call must go elsewhere. What it has sent meanwhile is served. Who is being
@@ -209,7 +210,7 @@ func (c *serverConn) send(h head, raw []byte) error {
 
 // write completes a frame; c.writing is held.
 func (c *serverConn) write(h head, raw []byte) error {
-	if now := time.Now(); c.writeBy.Sub(now) < writeLimit-refreshAfter {
+	if now := time.Now(); c.writeBy.Sub(now) < writeLimit-refreshAfter || c.hurried.Swap(false) {
 		c.writeBy = now.Add(writeLimit)
 		_ = c.conn.SetWriteDeadline(c.writeBy) // the write fails where it does
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"berth/lambda"
 )
@@ -72,6 +73,16 @@ func (s *streamSource) Write(p []byte) (n int, err error) {
 		n += len(part)
 	}
 	return n, nil
+}
+
+// interruptGrace is how long a part may still take when the invocation's time is over.
+const interruptGrace = 500 * time.Millisecond
+
+// Interrupt implements lambda.Interrupter. A connection whose reader does not take its part by then is lost, and the caller learns
+// nothing more; a part that is taken leaves it as it was.
+func (s *streamSource) Interrupt() {
+	s.conn.hurried.Store(true)
+	_ = s.conn.conn.SetWriteDeadline(time.Now().Add(interruptGrace))
 }
 
 func (s *streamSource) send(k kind, raw []byte) error {

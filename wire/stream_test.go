@@ -161,6 +161,59 @@ func TestASlowReaderHoldsTheFunctionBack(t *testing.T) {
 	})
 }
 
+// TestAnInterruptedStream: a worker whose invocation's time is over need not wait for a reader. One that reads after all loses nothing.
+func TestAnInterruptedStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type written struct {
+			took time.Duration
+			err  error
+		}
+		last := make(chan written, 1) // of an invocation's writes
+		w := streamWorker(t, func(s lambda.ResponseStream) (*lambda.Outcome, error) {
+			_ = s.Begin("")
+			var w written
+			for range 3 { // pipes hold nothing: the third waits for the second to be taken
+				begin := time.Now()
+				stop := time.AfterFunc(time.Second, s.(lambda.Interrupter).Interrupt)
+				_, w.err = s.Write([]byte("part"))
+				w.took = time.Since(begin)
+				stop.Stop()
+			}
+			last <- w
+			return streamed, nil
+		})
+		r := &reader{}
+		r.came = func() {
+			if r.parts == 2 {
+				time.Sleep(time.Second + interruptGrace/2)
+			}
+		}
+		if out, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{Stream: r}); err != nil || !out.Streamed || r.parts != 3 {
+			t.Errorf("a reader that is late: %+v, %v, %d parts", out, err, r.parts)
+		}
+		<-last
+		release := make(chan struct{})
+		r = &reader{}
+		r.came = func() {
+			if r.parts == 2 {
+				<-release
+			}
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := w.Invoke(t.Context(), reservation, &lambda.Invocation{Stream: r})
+			done <- err
+		}()
+		if w := <-last; w.err == nil || w.took > time.Second+interruptGrace {
+			t.Errorf("the stream waited %s for its reader: %v", w.took, w.err)
+		}
+		close(release)
+		if err := <-done; lambda.CodeOf(err) != lambda.ServiceFailure || err == nil {
+			t.Errorf("Invoke: %v; want that the outcome is not known", err)
+		}
+	})
+}
+
 // TestAReaderThatLeaves: the stream says so, the invocation runs on, and its outcome is known all the same.
 func TestAReaderThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
