@@ -90,6 +90,10 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(CodeSigning)
 	case strings.HasPrefix(k, mappingPrefix):
 		v = new(Mapping)
+	case strings.HasPrefix(k, runtimePrefix):
+		v = new(lambda.RuntimeState)
+	case strings.HasPrefix(k, trialPrefix):
+		v = new(lambda.RuntimeTrial)
 	case strings.HasPrefix(k, keyPrefix):
 		return decodeKey(k, raw)
 	default:
