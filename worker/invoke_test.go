@@ -387,6 +387,8 @@ func TestCallerLeaves(t *testing.T) {
 
 func TestEnvironmentReachesTheProcess(t *testing.T) {
 	h := newHarness(t, serve(func(p *standinProcess, _ string) (byte, string) {
+		p.box.mu.Lock() // the processor share is limited meanwhile
+		defer p.box.mu.Unlock()
 		all, _ := json.Marshal(map[string]any{"env": p.cmd.Env, "args": p.cmd.Args, "dir": p.cmd.Dir, "mounts": p.box.spec.Mounts, "limits": p.box.spec.Limits})
 		return 'R', string(all)
 	}))

@@ -25,6 +25,10 @@ const (
 	handOverLimit = 5 * time.Second // for the kernel to take some kilobytes; a runtime that is stuck is killed
 )
 
+// lateMounts are what a sandbox that waits gets later, and the directories in them where the C library looks for libraries
+// (LD_LIBRARY_PATH): those that are missing when a process first looks it never looks into again.
+var lateMounts = []string{taskRoot, taskRoot + "/lib", layerRoot, layerRoot + "/lib"}
+
 // parkedKind is what one parked sandbox is good for.
 type parkedKind struct {
 	runtime  string
@@ -115,7 +119,7 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 	p.sandbox, err = w.cfg.Driver.Create(ctx, sandbox.Spec{
 		ID:     "parked-" + randomHex(8),
 		Mounts: rt.Mounts,
-		Late:   []string{taskRoot},
+		Late:   lateMounts,
 		Limits: sandbox.Limits{MemoryBytes: int64(memory) << 20, CPUs: initCPUs, PIDs: maxPIDs, ScratchBytes: parkedScratch << 20},
 	})
 	if err != nil {
@@ -182,7 +186,7 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	if !ok {
 		return false
 	}
-	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: []sandbox.Mount{{Source: e.tree.Path, Target: taskRoot}}, Limits: limits})
+	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: e.ownMounts(), Limits: limits})
 	if err == nil {
 		e.parked, e.sandbox = p, p.sandbox
 		e.w.attached.Add(1)

@@ -86,6 +86,7 @@ func TestParkedIsOwn(t *testing.T) {
 	v := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": lookSource})
 	other := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": lookSource, "secret.txt": "s"})
 	other.Function, other.Env = "other", map[string]string{"OTHERS": "s"}
+	other.Timeout = 2 * time.Minute // filling a /tmp takes a busy machine a while
 	first := r.start(other)
 	r.want(r.call(first, `"task"`), lambda.OK, `^\["h.py", ?"secret.txt"\]$`)
 	r.want(r.call(first, `"fill"`), lambda.OK, `^\[5\d\d, ?28\]$`)
@@ -117,7 +118,7 @@ func TestParkedIsOwn(t *testing.T) {
 func TestParkedLimits(t *testing.T) {
 	bothWays(t, func(t *testing.T, r *real) {
 		v := r.version(r.runtime("python"), "h.handler", map[string]string{"h.py": lookSource})
-		v.MemoryMB, v.EphemeralMB, v.Timeout = 256, 600, time.Minute
+		v.MemoryMB, v.EphemeralMB, v.Timeout = 256, 600, 2*time.Minute
 		res := r.start(v)
 		r.want(r.call(res, `"fill"`), lambda.OK, `^\[6\d\d, ?28\]$`)
 		r.want(r.call(res, `"eat"`), lambda.OutOfMemory, `signal: killed`)

@@ -142,14 +142,7 @@ func (r *real) runtime(language string) string {
 // version stores files as code and returns a version that runs them.
 func (r *real) version(runtime, handler string, files map[string]string) *lambda.Version {
 	r.t.Helper()
-	dir := r.t.TempDir()
-	for name, text := range files {
-		must(r.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
-	}
-	zip, err := code.Zip(dir)
-	must(r.t, err)
-	digest := lambda.CodeDigest(fmt.Sprintf("%x", sha256.Sum256(zip)))
-	r.zips[digest] = zip
+	digest := r.zip(files)
 	v := &lambda.Version{
 		Account: "000000000001", Region: "us-east-1", Function: "hello", Number: lambda.Latest, ConfigID: "c", State: lambda.Active,
 		Code: digest, Runtime: runtime, Handler: handler, MemoryMB: 256, Timeout: 5 * time.Second, EphemeralMB: 512,
@@ -157,6 +150,21 @@ func (r *real) version(runtime, handler string, files map[string]string) *lambda
 	}
 	must(r.t, r.Prepare(context.Background(), v))
 	return v
+}
+
+// zip stores files as code or a layer.
+func (r *real) zip(files map[string]string) lambda.CodeDigest {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	for name, text := range files {
+		must(r.t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		must(r.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+	}
+	zip, err := code.Zip(dir)
+	must(r.t, err)
+	digest := lambda.CodeDigest(fmt.Sprintf("%x", sha256.Sum256(zip)))
+	r.zips[digest] = zip
+	return digest
 }
 
 // start starts an environment; where there is a pool, in a parked sandbox if v can take one. It waits for two of those: a take

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"berth/lambda"
@@ -121,10 +122,9 @@ func (e *environment) dropCode() {
 	}
 }
 
-// mounts are what the sandbox shows: the runtime, the code and the layers.
-func (e *environment) mounts() []sandbox.Mount {
-	rt := e.runtime.Mounts
-	mounts := append(rt[:len(rt):len(rt)], sandbox.Mount{Source: e.tree.Path, Target: taskRoot})
+// ownMounts are what the sandbox shows of the function: the code, and the layers if it has any.
+func (e *environment) ownMounts() []sandbox.Mount {
+	mounts := []sandbox.Mount{{Source: e.tree.Path, Target: taskRoot}}
 	if e.layers != nil {
 		mounts = append(mounts, sandbox.Mount{Source: e.layers.Path, Target: layerRoot})
 	}
@@ -144,7 +144,7 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 	}
 	e.sandbox, err = e.w.cfg.Driver.Create(ctx, sandbox.Spec{
 		ID:     string(e.id),
-		Mounts: e.mounts(),
+		Mounts: slices.Concat(e.runtime.Mounts, e.ownMounts()),
 		Limits: limits,
 	})
 	return err

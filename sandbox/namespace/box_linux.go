@@ -45,6 +45,7 @@ type box struct {
 	destroying sync.Mutex
 	destroyed  bool
 	attached   bool
+	yields     bool // its processes leave the processor to others
 }
 
 func newBox(d *Driver, spec sandbox.Spec, slot uint32) *box {
@@ -307,7 +308,12 @@ func (b *box) Destroy(ctx context.Context) error {
 	b.mu.Unlock()
 	if b.pidfd != nil {
 		if b.group != nil {
-			b.group.unleash() // in vain: it takes longer
+			b.group.unleash() // in vain: it takes longer, as do these
+			if b.yields && b.group.c.unified {
+				b.group.hurry()
+			} else if b.yields && b.group.c.cpu != "" {
+				b.group.moveTo(b.group.dir(b.group.c.cpu), b.pid)
+			}
 		}
 		if b.group == nil || !b.group.kill() {
 			b.signalInit()

@@ -298,14 +298,17 @@ func (g *group) remove(ctx context.Context) error {
 	return all
 }
 
+// removeLimit is how long a group may be busy: a killed process needs the processor to end, which others may have.
+const removeLimit = 20 * time.Second
+
 func removeDir(ctx context.Context, dir string) error {
 	wait := 100 * time.Microsecond
-	for {
+	for end := time.Now().Add(removeLimit); ; {
 		err := unix.Rmdir(dir)
 		if err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}
-		if !errors.Is(err, unix.EBUSY) || wait > time.Second {
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 			return &os.PathError{Op: "rmdir", Path: dir, Err: err}
 		}
 		select {
@@ -313,6 +316,6 @@ func removeDir(ctx context.Context, dir string) error {
 			return fmt.Errorf("rmdir %s: %w", dir, ctx.Err())
 		case <-time.After(wait):
 		}
-		wait *= 2
+		wait = min(2*wait, 50*time.Millisecond)
 	}
 }

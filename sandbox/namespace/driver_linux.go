@@ -244,11 +244,13 @@ func (d *Driver) Sweep(ctx context.Context) (int, error) {
 			err = errors.Join(err, rerr)
 		}
 	}
-	n, serr := groups.sweep(func(g *group) error {
-		g.killMembers()
-		return g.remove(ctx)
+	groups.setLow(false) // so that those who yielded end soon
+	_, kerr := groups.sweep(func(g *group) error {
+		g.killMembers() // all, before any of them is waited for
+		return nil
 	})
-	return n, errors.Join(err, serr)
+	n, serr := groups.sweep(func(g *group) error { return g.remove(ctx) })
+	return n, errors.Join(err, kerr, serr, groups.setLow(true))
 }
 
 // Close implements sandbox.Driver.

@@ -116,7 +116,7 @@ func (p *plan) devices() {
 func (p *plan) mounts(all []sandbox.Mount, late []string) error {
 	mounts := slices.Clone(all)
 	slices.SortFunc(mounts, func(a, b sandbox.Mount) int { return strings.Compare(a.Target, b.Target) })
-	made := map[string]bool{"/": true, "/etc": true, "/var": true}
+	made := map[string]bool{"/": true, "/etc": true, "/opt": true, "/var": true}
 	usr := slices.Contains(mounts, sandbox.Mount{Source: "/usr", Target: "/usr"})
 	for i, m := range mounts {
 		inside := slices.ContainsFunc(mounts[:i], func(parent sandbox.Mount) bool { return beneath(m.Target, parent.Target) })

@@ -119,6 +119,8 @@ func (c *cgroups) sweep(each func(*group) error) (int, error) {
 
 // killMembers sends SIGKILL to every process of the group: after a daemon's death there is no init to ask.
 func (g *group) killMembers() {
+	g.unleash()
+	g.hurry()
 	g.kill()
 	for _, root := range g.c.roots() {
 		text, err := os.ReadFile(g.dir(root) + "/cgroup.procs")

@@ -18,6 +18,7 @@ import (
 // memory's as well, and only its weight among the sandboxes changes.
 func (b *box) Yield(_ context.Context, yield bool) error {
 	return b.share(func(g *group) error {
+		b.yields = yield
 		if g.c.unified {
 			var w limitWriter
 			value := "0"
@@ -73,8 +74,27 @@ func (c *cgroups) makeLow() error {
 	if err := os.Mkdir(c.low(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := writeFile(c.low()+"/cpu.idle", "1"); err == nil {
+	return c.setLow(true)
+}
+
+// setLow says whether that group yields: while those that an earlier daemon left are killed it does not.
+func (c *cgroups) setLow(yields bool) error {
+	if c.unified || c.cpu == "" {
 		return nil
 	}
-	return writeFile(c.low()+"/cpu.shares", "2") // the least there is; kernels before 5.15
+	idle, shares := "0", "1024"
+	if yields {
+		idle, shares = "1", "2" // the least there is; kernels before 5.15
+	}
+	if err := writeFile(c.low()+"/cpu.idle", idle); err == nil {
+		return nil
+	}
+	return writeFile(c.low()+"/cpu.shares", shares)
+}
+
+// hurry ends the yielding of a whole group on cgroup v2, where it is the group's own, so that its killed processes end soon.
+func (g *group) hurry() {
+	if g.c.unified {
+		writeFile(g.dir(g.c.v2)+"/cpu.idle", "0") // in vain: it takes longer
+	}
 }

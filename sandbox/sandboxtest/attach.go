@@ -114,7 +114,7 @@ func testAttachMemory(t *testing.T, c Config) {
 		from, to int64
 		eat      int
 		fits     bool
-	}{{256, 64, 120, false}, {64, 256, 120, true}} {
+	}{{256, 64, 120, false}, {64, 1024, 120, true}} { // the race detector takes five times what the program eats
 		t.Run(fmt.Sprintf("%d to %d MiB", m.from, m.to), func(t *testing.T) {
 			b, limits := c.waiting(t, func(s *sandbox.Spec) { s.Limits.MemoryBytes = m.from << 20 })
 			limits.MemoryBytes = m.to << 20
