@@ -58,6 +58,8 @@ type Settings struct {
 	Entrypoint []string `json:"entrypoint,omitempty"`
 	Cmd        []string `json:"cmd,omitempty"`
 	WorkingDir string   `json:"workingDir,omitempty"`
+
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // The entries of an unpacked image.
@@ -67,7 +69,7 @@ const (
 )
 
 func settingsOf(c *v1.ConfigFile) Settings {
-	return Settings{Env: c.Config.Env, Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd, WorkingDir: c.Config.WorkingDir}
+	return Settings{Env: c.Config.Env, Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd, WorkingDir: c.Config.WorkingDir, Labels: c.Config.Labels}
 }
 
 // ReadSettings reads the settings of the unpacked image in dir.
