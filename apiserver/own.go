@@ -30,6 +30,9 @@ func (s *Server) serveOwn(c *call) error {
 	if c.r.URL.Path == accountPath {
 		return s.serveAccount(c)
 	}
+	if isRuntimesPath(c.r.URL.Path) {
+		return s.serveRuntimes(c)
+	}
 	if isEventsPath(c.r.URL.Path) {
 		return s.serveEvents(c)
 	}

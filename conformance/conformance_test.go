@@ -54,9 +54,7 @@ func inProcess(t *testing.T) Target {
 		Catalog: c, Blobs: memory.NewBlobs(), Invoker: invoker{c}, Preparer: preparer{},
 		Authenticate: func(*http.Request, []byte) (lambda.AccountID, error) { return account, nil },
 		Inspect:      code.Inspect, Log: slog.New(slog.DiscardHandler),
-		RuntimeVersion: func(runtime string) lambda.RuntimeVersionID {
-			return lambda.RuntimeVersionID(fmt.Sprintf("%x", sha256.Sum256([]byte(runtime))))
-		},
+		Runtimes: installed{}, Images: pictures{},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"berth/catalog"
 	"berth/code"
 	"berth/frontend"
+	"berth/image"
 	"berth/lambda"
 	"berth/logs"
 	"berth/manager"
@@ -47,6 +48,13 @@ type Config struct {
 	ID             string   // of this process among those with the same role; "" takes a random one
 	PoolQuota      int      // executions of one pool that a manager runs before the next one is used
 	TLS            TLSFiles // for connections between processes
+
+	// ImageDirs are the directories of this machine from which container images may be read; none: from registries only.
+	ImageDirs []string
+	// PlainRegistries (HOST or HOST:PORT) may be asked for images without TLS; those on loopback addresses always may.
+	PlainRegistries []string
+	// ImageBytes bounds a container image, uncompressed; 0 is image.DefaultBytes.
+	ImageBytes int64
 
 	// AWSEndpoints says where services are that events are told to: "sqs", "sns", "s3" → URL.
 	AWSEndpoints map[string]string
@@ -127,9 +135,13 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
+	pictures, err := newImages(cfg, engine.Blobs(), data)
+	if err != nil {
+		return err
+	}
 	server, err := newServer(cfg, serverParts{
 		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker, provisioned: roles.provisioned,
-		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
+		versions: versions{cat, hostVersions(set)}, images: pictures, hosts: func() []string { return runtimeNames(set) },
 	})
 	if err != nil {
 		return err
@@ -154,7 +166,7 @@ type roles struct {
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
 	single := newSingle(cat)
-	version := func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) }
+	version := versions{cat, hostVersions(set)}
 	w, err := newWorker(ctx, cfg, l, data, workerParts{
 		id: single.workerID, blobs: engine.Blobs(), logs: logStore, runtimes: set,
 		owners: func(lambda.ManagerID) worker.Owner { return single.manager },
@@ -165,16 +177,16 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	single.worker = w
 	single.manager = manager.New(manager.Config{
 		ID: single.managerID, Workers: single, Ring: single.Ring, Limit: single.Limit, Reachable: single.reachable,
-		Current: single.current(set), Provisions: provisions(cat, version), Log: cfg.Log,
+		Current: single.current(version), Provisions: provisions(cat, version.now), Log: cfg.Log,
 	})
 	f := frontend.New(frontend.Config{
 		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Ring: single.Ring, Limit: single.Limit,
-		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, v.Runtime) },
+		RuntimeVersion: version.draw,
 	})
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version)}, nil
+	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version.now)}, nil
 }
 
 // workerParts is what a worker gets from its process.
@@ -203,6 +215,7 @@ func newWorker(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, p w
 	}
 	return worker.New(worker.Config{
 		ID: p.id, Driver: driver, Runtimes: p.runtimes, Code: cache, Logs: p.logs, MemoryBytes: memory, Log: cfg.Log,
+		Unpack: unpacker(p.blobs, image.Limits{Bytes: cfg.ImageBytes}),
 		Owners: p.owners, Credentials: placeholderCredentials, ParkFor: runtimeNames(p.runtimes),
 	})
 }
@@ -225,12 +238,15 @@ func newDriver(ctx context.Context, cfg Config, l *lifecycle, data *dataDir) (sa
 	return guarded, nil
 }
 
-func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, error) {
-	r, err := set.Find(name)
-	if err != nil {
-		return "", err
+// hostVersions tells which version of a runtime this host has installed.
+func hostVersions(set *runtimes.Set) func(name string) (lambda.RuntimeVersionID, error) {
+	return func(name string) (lambda.RuntimeVersionID, error) {
+		r, err := set.Find(name)
+		if err != nil {
+			return "", err
+		}
+		return r.Version, nil
 	}
-	return r.Version, nil
 }
 
 // serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end.

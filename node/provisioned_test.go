@@ -17,6 +17,7 @@ import (
 	"berth/catalog"
 	"berth/lambda"
 	"berth/members"
+	"berth/store/memory"
 	"berth/wire"
 )
 
@@ -48,7 +49,7 @@ func aCluster(t *testing.T, address string, more ...members.Member) *cluster {
 		t.Cleanup(func() { cancel(); <-done })
 		return m
 	}
-	c := &cluster{id: "f1", log: slog.New(slog.DiscardHandler), client: wire.NewClient("a token", nil)}
+	c := &cluster{id: "f1", log: slog.New(slog.DiscardHandler), client: wire.NewClient("a token", nil), catalog: catalog.New(memory.NewCatalog(), "us-east-1")}
 	t.Cleanup(c.client.Close)
 	join("1", nil, members.Member{ID: "m1", Role: members.Manager, Boot: "1", Address: address, Quota: 10})
 	for _, m := range more {
