@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"berth/apiserver"
 	"berth/catalog"
 	"berth/code"
+	"berth/image"
 	"berth/lambda"
 	"berth/store/memory"
 )
@@ -33,6 +35,31 @@ func (preparer) Prepare(ctx context.Context, _ *lambda.Version) error {
 	case <-time.After(prepareTime):
 		return nil
 	}
+}
+
+// installed is a double: workers that have every runtime.
+type installed struct{}
+
+func (installed) Names() []string { return nil }
+
+func (installed) Installed(runtime string) (lambda.RuntimeVersionID, bool) {
+	return lambda.RuntimeVersionID(fmt.Sprintf("%x", sha256.Sum256([]byte(runtime)))), true
+}
+
+// pictures finds images really; nothing is fetched.
+type pictures struct{}
+
+func (pictures) Resolve(ctx context.Context, ref, architecture string) (apiserver.ResolvedImage, error) {
+	img, err := image.New(image.Config{}).Open(ctx, ref, architecture)
+	if err != nil {
+		return apiserver.ResolvedImage{}, err
+	}
+	defer img.Close()
+	return apiserver.ResolvedImage{Reference: img.Resolved, Digest: img.Digest}, nil
+}
+
+func (pictures) Release(context.Context, string, string) (lambda.RuntimeRelease, error) {
+	return lambda.RuntimeRelease{}, errors.New("not part of the API")
 }
 
 // invoker is a double that resolves and runs nothing.

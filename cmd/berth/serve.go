@@ -35,5 +35,6 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		Roles: roles, Engine: o.Engine, ListenInternal: o.ListenInternal, TokenFile: o.TokenFile, ID: o.ID, PoolQuota: o.PoolQuota,
 		TLS:          node.TLSFiles{Cert: o.TLSCert, Key: o.TLSKey, CA: o.TLSCA},
 		AWSEndpoints: o.AWSEndpoints,
+		ImageDirs:    o.ImageDirs, PlainRegistries: o.PlainRegistries, ImageBytes: o.ImageBytes,
 	})
 }
