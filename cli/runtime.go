@@ -131,7 +131,7 @@ func numbered(ctx context.Context, c *client.Client, name string, n int) (string
 
 func (a *app) changeRuntime(ctx context.Context, c *client.Client, name string, change client.RuntimeChange) error {
 	if change.From != "" && change.From != client.HostRuntime {
-		a.err.Progress("fetching " + change.From)
+		a.err.Progress("fetching %s", change.From)
 	}
 	one, err := c.ChangeRuntime(ctx, name, change)
 	a.err.Progress("")
@@ -189,7 +189,7 @@ func (a *app) showRuntime(r client.Runtime) error {
 		rows = append(rows, []string{"host", r.Installed, mark(client.HostRuntime), "", "", "installed on the workers"})
 	}
 	for _, v := range r.Releases {
-		rows = append(rows, []string{fmt.Sprint(v.Number), v.ID, mark(v.ID), moment(v.Added), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), v.Source})
+		rows = append(rows, []string{fmt.Sprint(v.Number), v.ID, mark(v.ID), moment(v.Added), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), a.out.Untrusted(v.Source)})
 	}
 	a.out.Table([]string{"VERSION", "DIGEST", "", "ADDED", "SIZE", "SOURCE"}, rows)
 	if r.Current == client.HostRuntime && r.Installed == "" {
