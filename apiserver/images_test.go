@@ -138,8 +138,8 @@ func TestImageFunctions(t *testing.T) {
 	}
 }
 
-// TestRuntimeManagement: the three modes, as the API shows them and as they act when a runtime moves (G8, G11).
-func TestRuntimeManagement(t *testing.T) {
+// TestG11_RuntimeManagement: the three modes, as the API shows them and as they act when a runtime moves (G8, G11).
+func TestG11_RuntimeManagement(t *testing.T) {
 	f := start(t)
 	ctx := t.Context()
 	in := input(t, "managed")
@@ -236,6 +236,9 @@ func TestRuntimesPath(t *testing.T) {
 		{http.MethodPost, path + "/python3.12", `{"from":"two","candidate":true}`, 200, `"candidate":"`},
 		{http.MethodGet, path + "/python3.12", "", 200, `"current":"host"`},
 		{http.MethodPost, path + "/python3.12", `{"from":"host","publish":true}`, 200, `"current":"host"`},
+		{http.MethodPost, path + "/python3.12", `{"version":"` + fmt.Sprintf("%x", sha256.Sum256([]byte("python3.12one"))) + `","deprecated":true}`, 200, `"deprecated":true`},
+		{http.MethodPost, path + "/python3.12", `{"version":"` + fmt.Sprintf("%x", sha256.Sum256([]byte("python3.12one"))) + `","publish":true}`, 400, "can move to"},
+		{http.MethodPost, path + "/python3.12", `{"from":"one","deprecated":true}`, 400, "expected"},
 		{http.MethodPost, path + "/python3.12", `{"version":"00","publish":true}`, 400, "has no version"},
 		{http.MethodPost, path + "/python3.12", `{"from":"missing"}`, 400, "does not exist"},
 		{http.MethodPost, path + "/python3.12", `{"from":"x","version":"y"}`, 400, "expected"},
@@ -256,4 +259,29 @@ func TestRuntimesPath(t *testing.T) {
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden {
 		t.Errorf("without a signature: %d %s", resp.StatusCode, text)
 	}
+}
+
+// TestSlowRegistriesHoldNobodyElseUp: images that are being fetched take no place from zips.
+func TestSlowRegistriesHoldNobodyElseUp(t *testing.T) {
+	f := start(t)
+	hold := make(chan struct{})
+	defer close(hold)
+	f.set(func(s *stub) {
+		s.prepare = func(ctx context.Context, v *lambda.Version) error {
+			if v.Image == nil {
+				return nil
+			}
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+			return ctx.Err()
+		}
+	})
+	for i := range 10 {
+		if _, err := f.client.CreateFunction(t.Context(), imageInput(fmt.Sprintf("slow-%d", i), "registry.test/slow:1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.create(t, "quick")
 }

@@ -17,6 +17,7 @@ import (
 // Limits of preparations.
 const (
 	maxPreparations = 4                // at a time: unpacking is bound by disk and CPU
+	maxFetches      = 4                // of container images at a time, beside: these wait for registries, and zips do not wait for them
 	prepareLimit    = 5 * time.Minute  // of one, the upload's largest tree on a slow disk
 	imageLimit      = 30 * time.Minute // of one that fetches a container image
 	sweepPause      = 5 * time.Second  // between looks for work that failed or that another process left
@@ -101,13 +102,25 @@ func (p *preparation) hopeless(w catalog.Work, failed bool) bool {
 func (s *Server) runPreparations(ctx context.Context) {
 	var pool sync.WaitGroup
 	defer pool.Wait()
-	slots := make(chan struct{}, maxPreparations)
+	slots, fetches := make(chan struct{}, maxPreparations), make(chan struct{}, maxFetches)
 	ticker := time.NewTicker(sweepPause)
 	defer ticker.Stop()
 	work := s.cfg.Catalog.Pending(sweepBatch)
 	for {
 		for _, w := range work {
 			if !s.prepare.claim(w) {
+				continue
+			}
+			if s.isImage(w) {
+				select {
+				case fetches <- struct{}{}:
+					pool.Go(func() {
+						defer func() { <-fetches }()
+						s.work(ctx, w)
+					})
+				default:
+					s.prepare.release(w) // the next sweep finds it
+				}
 				continue
 			}
 			select {
@@ -130,6 +143,11 @@ func (s *Server) runPreparations(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (s *Server) isImage(w catalog.Work) bool {
+	v, ok := s.cfg.Catalog.Version(w.ID, w.Number)
+	return ok && v.Image != nil
 }
 
 // work does one piece of work. What fails is left in the catalog, for the next look.

@@ -93,12 +93,12 @@ func (s *Server) runtimeVersion(v *catalog.Version, arn string) (lambda.RuntimeV
 			return id, nil
 		}
 		if state, ok := s.cfg.Catalog.RuntimeState(v.Runtime); ok {
-			if slices.ContainsFunc(state.Releases, func(r lambda.RuntimeRelease) bool { return r.ID == id }) {
+			if slices.ContainsFunc(state.Releases, func(r lambda.RuntimeRelease) bool { return r.ID == id && !r.Deprecated }) {
 				return id, nil
 			}
 		}
 	}
-	return "", invalid("Runtime version %.200s is not a version of %s here. `berth runtime show %[2]s` lists them.", arn, v.Runtime)
+	return "", invalid("Runtime version %.200s is not a version of %s that functions can move to here. `berth runtime show %[2]s` lists them.", arn, v.Runtime)
 }
 
 // runtimesPath lists (GET) the runtimes of all accounts; runtimesPath/NAME shows one and, for the first account only, adds (POST)
@@ -125,6 +125,8 @@ type runtimeRequest struct {
 	Version   lambda.RuntimeVersionID `json:"version,omitempty"`
 	Publish   bool                    `json:"publish,omitempty"`   // functions move to it
 	Candidate bool                    `json:"candidate,omitempty"` // or a rollout tries it
+	// Deprecated says of a version that is there that nothing is to move to it any more, or again. What runs in it goes on.
+	Deprecated *bool `json:"deprecated,omitempty"`
 }
 
 // serveRuntimes answers runtimesPath and what is below.
@@ -199,8 +201,8 @@ func (s *Server) changeRuntime(c *call, name string, body []byte) (*runtimeDocum
 	}
 	var in runtimeRequest
 	switch err := json.Unmarshal(body, &in); {
-	case err != nil || (in.From == "") == (in.Version == "") || in.Publish && in.Candidate:
-		return nil, lambda.Errorf(lambda.SerializationFailure, `expected {"from":IMAGE} or {"version":DIGEST}, with "publish":true or "candidate":true`)
+	case err != nil || (in.From == "") == (in.Version == "") || in.Publish && in.Candidate || in.Deprecated != nil && (in.Version == "" || in.Publish || in.Candidate):
+		return nil, lambda.Errorf(lambda.SerializationFailure, `expected {"from":IMAGE} or {"version":DIGEST}, with "publish":true or "candidate":true, or a version with "deprecated"`)
 	case !slices.Contains(runtimes, types.Runtime(name)):
 		return nil, invalid("There is no runtime %.100q.", name)
 	case s.cfg.Images == nil:
@@ -221,6 +223,11 @@ func (s *Server) changeRuntime(c *call, name string, body []byte) (*runtimeDocum
 		}
 		id = added.ID
 		s.log.Info("version added to a runtime", "runtime", name, "version", id, "number", added.Number, "source", added.Source)
+	}
+	if in.Deprecated != nil {
+		if err := s.cfg.Catalog.Deprecate(c.r.Context(), name, id, *in.Deprecated); err != nil {
+			return nil, err
+		}
 	}
 	if in.Publish || in.Candidate {
 		_, err := s.cfg.Catalog.EditRuntime(c.r.Context(), name, func(state *lambda.RuntimeState) error {

@@ -99,8 +99,25 @@ func (c *Catalog) AddRelease(ctx context.Context, name string, release lambda.Ru
 	return &added, nil
 }
 
+// Deprecate says of a version that nothing is to move to it any more, or takes that back. What runs in it goes on. Error:
+// InvalidParameterValue for one that is not there, or that the runtime's functions use or a rollout tries.
+func (c *Catalog) Deprecate(ctx context.Context, name string, id lambda.RuntimeVersionID, deprecated bool) error {
+	_, err := c.EditRuntime(ctx, name, func(s *lambda.RuntimeState) error {
+		i := slices.IndexFunc(s.Releases, func(r lambda.RuntimeRelease) bool { return r.ID == id })
+		if i < 0 {
+			return invalid("The runtime %s has no version %q.", name, id)
+		}
+		if deprecated && (s.Current == id || s.Candidate == id) {
+			return invalid("Version %d of %s is in use: publish another one first.", s.Releases[i].Number, name)
+		}
+		s.Releases[i].Deprecated = deprecated
+		return nil
+	})
+	return err
+}
+
 // EditRuntime changes what is known of a runtime, for instance its Current or Candidate: edit gets a copy, and may run several
-// times. A Current or Candidate that is neither HostRuntime nor a release is refused (InvalidParameterValue).
+// times. A Current or Candidate that is neither HostRuntime nor a release, or deprecated, is refused (InvalidParameterValue).
 func (c *Catalog) EditRuntime(ctx context.Context, name string, edit func(*lambda.RuntimeState) error) (*lambda.RuntimeState, error) {
 	key := runtimeKey(name)
 	var written *lambda.RuntimeState
@@ -121,9 +138,9 @@ func (c *Catalog) EditRuntime(ctx context.Context, name string, edit func(*lambd
 			return err
 		}
 		for _, id := range []lambda.RuntimeVersionID{next.Current, next.Candidate} {
-			known := slices.ContainsFunc(next.Releases, func(r lambda.RuntimeRelease) bool { return r.ID == id })
+			known := slices.ContainsFunc(next.Releases, func(r lambda.RuntimeRelease) bool { return r.ID == id && !r.Deprecated })
 			if id != lambda.HostRuntime && !known && (id != "" || next.Current == "") {
-				return invalid("The runtime %s has no version %q.", name, id)
+				return invalid("The runtime %s has no version %q that functions can move to.", name, id)
 			}
 		}
 		raw, err := encode(next)

@@ -13,8 +13,8 @@ var (
 	releaseB = lambda.RuntimeVersionID(strings.Repeat("b", 64))
 )
 
-// TestRuntimeChoice goes through a runtime's life: what each mode and each word of a rollout makes of it.
-func TestRuntimeChoice(t *testing.T) { overStores(t, testRuntimeChoice) }
+// TestG8_RuntimeChoice goes through a runtime's life: what each mode and each word of a rollout makes of it.
+func TestG8_RuntimeChoice(t *testing.T) { overStores(t, testRuntimeChoice) }
 
 func testRuntimeChoice(t *testing.T, newStore func(testing.TB) store.Catalog) {
 	c := open(t, newStore(t))

@@ -46,7 +46,20 @@ Versions are shared by all accounts; only the account that the server began with
 			return a.showRuntime(one)
 		}),
 	}
-	cmd.AddCommand(list, show, a.runtimeAddCommand(), a.runtimePublishCommand())
+	undo := false
+	deprecate := &cobra.Command{
+		Use: "deprecate NAME VERSION", Short: "Let nothing move to a version any more; what runs in it goes on", Args: cobra.ExactArgs(2),
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			id, err := versionID(ctx, c, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			deprecated := !undo
+			return a.changeRuntime(ctx, c, args[0], client.RuntimeChange{Version: id, Deprecated: &deprecated})
+		}),
+	}
+	deprecate.Flags().BoolVar(&undo, "undo", false, "take it back")
+	cmd.AddCommand(list, show, a.runtimeAddCommand(), a.runtimePublishCommand(), deprecate)
 	return cmd
 }
 
@@ -105,18 +118,21 @@ VERSION is a number or digest that "berth runtime show" lists, or "host". --from
 			return usagef("say which version: --from IMAGE or --version VERSION")
 		}
 		change.Publish = !change.Candidate
-		if n, err := strconv.Atoi(change.Version); err == nil && len(change.Version) < 64 {
-			if change.Version, err = numbered(ctx, c, args[0], n); err != nil {
-				return err
-			}
+		var err error
+		if change.Version, err = versionID(ctx, c, args[0], change.Version); err != nil {
+			return err
 		}
 		return a.changeRuntime(ctx, c, args[0], change)
 	})
 	return cmd
 }
 
-// numbered finds the digest of a version by its number.
-func numbered(ctx context.Context, c *client.Client, name string, n int) (string, error) {
+// versionID finds the digest of a version that is given by its number; what is no number is a digest already.
+func versionID(ctx context.Context, c *client.Client, name, version string) (string, error) {
+	n, err := strconv.Atoi(version)
+	if err != nil || len(version) == 64 {
+		return version, nil
+	}
 	one, err := c.Runtime(ctx, name)
 	if err != nil {
 		return "", err
@@ -175,7 +191,10 @@ func (a *app) showRuntime(r client.Runtime) error {
 	if a.json {
 		return a.printJSON(r)
 	}
-	mark := func(id string) string {
+	mark := func(id string, deprecated bool) string {
+		if deprecated {
+			return "deprecated"
+		}
 		switch id {
 		case r.Current:
 			return "current"
@@ -186,10 +205,10 @@ func (a *app) showRuntime(r client.Runtime) error {
 	}
 	rows := [][]string{}
 	if r.Installed != "" {
-		rows = append(rows, []string{"host", r.Installed, mark(client.HostRuntime), "", "", "installed on the workers"})
+		rows = append(rows, []string{"host", r.Installed, mark(client.HostRuntime, false), "", "", "installed on the workers"})
 	}
 	for _, v := range r.Releases {
-		rows = append(rows, []string{fmt.Sprint(v.Number), v.ID, mark(v.ID), moment(v.Added), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), a.out.Untrusted(v.Source)})
+		rows = append(rows, []string{fmt.Sprint(v.Number), v.ID, mark(v.ID, v.Deprecated), moment(v.Added), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), a.out.Untrusted(v.Source)})
 	}
 	a.out.Table([]string{"VERSION", "DIGEST", "", "ADDED", "SIZE", "SOURCE"}, rows)
 	if r.Current == client.HostRuntime && r.Installed == "" {

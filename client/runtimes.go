@@ -38,6 +38,8 @@ type RuntimeChange struct {
 	Version   string `json:"version,omitempty"`
 	Publish   bool   `json:"publish,omitempty"`   // functions move to it
 	Candidate bool   `json:"candidate,omitempty"` // a rollout tries it
+
+	Deprecated *bool `json:"deprecated,omitempty"` // of Version: nothing is to move to it any more, or again
 }
 
 // Runtimes lists the runtimes by name.

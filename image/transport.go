@@ -1,6 +1,7 @@
 package image
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,7 +14,8 @@ import (
 
 const (
 	dialLimit   = 10 * time.Second
-	answerLimit = 30 * time.Second // for a registry to begin an answer; the body may take as long as the caller waits
+	answerLimit = 30 * time.Second // for a registry to begin an answer
+	stallLimit  = time.Minute      // without a byte of an answer
 )
 
 // errPlain: a registry wanted to be asked without TLS.
@@ -32,13 +34,31 @@ func newTransport(registry string, plain []string) http.RoundTripper {
 	}
 	return &guarded{plain: plain, RoundTripper: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialLimit}).DialContext,
+		DialContext:           dial,
 		TLSHandshakeTimeout:   dialLimit,
 		ResponseHeaderTimeout: answerLimit,
 		ForceAttemptHTTP2:     true,
 		MaxIdleConnsPerHost:   2,
 		IdleConnTimeout:       answerLimit,
 	}}
+}
+
+// restless is a connection whose reads end when nothing comes: an answer may take long, but not stand still.
+type restless struct{ net.Conn }
+
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: dialLimit}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return restless{conn}, nil
+}
+
+func (r restless) Read(p []byte) (int, error) {
+	if err := r.SetReadDeadline(time.Now().Add(stallLimit)); err != nil {
+		return 0, err
+	}
+	return r.Conn.Read(p)
 }
 
 // RoundTrip implements http.RoundTripper.
