@@ -111,26 +111,18 @@ func (s *Server) runPreparations(ctx context.Context) {
 			if !s.prepare.claim(w) {
 				continue
 			}
+			place, entered := slots, false
 			if s.isImage(w) {
-				select {
-				case fetches <- struct{}{}:
-					pool.Go(func() {
-						defer func() { <-fetches }()
-						s.work(ctx, w)
-					})
-				default:
-					s.prepare.release(w) // the next sweep finds it
-				}
+				place, entered = fetches, tryEnter(fetches)
+			} else {
+				entered = enter(ctx, slots)
+			}
+			if !entered {
+				s.prepare.release(w) // the next sweep finds it
 				continue
 			}
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				s.prepare.release(w)
-				return
-			}
 			pool.Go(func() {
-				defer func() { <-slots }()
+				defer func() { <-place }()
 				s.work(ctx, w)
 			})
 		}
@@ -142,6 +134,26 @@ func (s *Server) runPreparations(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// enter waits for a place.
+func enter(ctx context.Context, places chan<- struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tryEnter takes a place if there is one.
+func tryEnter(places chan<- struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 

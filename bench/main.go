@@ -33,10 +33,11 @@ type options struct {
 	functions int
 	sustain   int
 	only      string
-	languages []string // those measured warm; empty is all
-	clients   []int    // numbers of clients in warm figures
-	serve     []string // more flags of the server
-	megabytes int      // MB of functions in warm figures; 0 is memoryFor
+	languages []string      // those measured warm; empty is all
+	clients   []int         // numbers of clients in warm figures
+	serve     []string      // more flags of the server
+	length    time.Duration // of the soak
+	megabytes int           // MB of functions in warm figures; 0 is memoryFor
 }
 
 func main() {
@@ -65,10 +66,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.colds, "colds", 60, "cold starts of each language")
 	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
 	flags.IntVar(&o.sustain, "sustain", 200, "cold calls of each language, one after the other from four callers; for a soak ask for many")
-	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, sustained, events, memory, sandbox, catalog (default: all)")
+	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, sustained, events, memory, sandbox, catalog, soak (default: all but soak)")
 	languages := flags.String("languages", "", "comma-separated: measure warm calls of these only (python, node, go)")
 	clients := flags.String("clients", "1,16,64", "comma-separated numbers of clients that call warm functions at the same time")
 	serve := flags.String("serve", "", "more flags of berth serve, separated by spaces: \"--pprof 127.0.0.1:6060\"")
+	flags.DurationVar(&o.length, "soak", 5*time.Minute, "length of the soak, which is measured with --only soak only")
 	flags.IntVar(&o.megabytes, "memory", 0, "MB of functions in warm figures (default: as the machine has; more needs --serve \"--memory MB\")")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -82,7 +84,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		o.clients = append(o.clients, n)
 	}
-	if flags.NArg() > 0 || o.slice <= 0 || o.rounds < 1 || o.colds < 1 || o.sustain < 1 || o.functions < madeByAPI {
+	if flags.NArg() > 0 || o.slice <= 0 || o.length <= 0 || o.rounds < 1 || o.colds < 1 || o.sustain < 1 || o.functions < madeByAPI {
 		return o, fmt.Errorf("slices, rounds, colds and sustain must be positive, functions at least %d; no arguments are expected", madeByAPI)
 	}
 	return o, nil
@@ -110,10 +112,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		{"memory", b.withServer(b.memory)},
 		{"sandbox", b.sandboxes},
 		{"catalog", b.catalog},
+		{"soak", b.withServer(b.soak)},
 	}
 	ran := 0
 	for _, part := range parts {
-		if o.only != "" && !strings.Contains(","+o.only+",", ","+part.name+",") {
+		if o.only == "" && part.name == "soak" || o.only != "" && !strings.Contains(","+o.only+",", ","+part.name+",") {
 			continue
 		}
 		ran++

@@ -40,7 +40,8 @@ const (
 	DefaultOpenFiles    = 256
 )
 
-// flushEvery is the least time between two flushes by Run, so that busy functions share writes.
+// flushEvery is how long a line may wait for others before Run writes them, so that busy functions share writes, and the disk's
+// work does not take the processor from the call that wrote the line.
 const flushEvery = 20 * time.Millisecond
 
 var (
@@ -129,12 +130,12 @@ func (s *Store) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-s.wake:
-			_ = s.flush(context.Background())
 			pause.Reset(flushEvery)
 			select {
 			case <-ctx.Done():
 			case <-pause.C:
 			}
+			_ = s.flush(context.Background())
 		}
 	}
 	_ = s.flush(context.Background())

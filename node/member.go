@@ -165,7 +165,7 @@ func serveInternal(cfg Config, l *lifecycle, c *cluster, token string, security 
 	server := wire.NewHandler(token, m, w)
 	l.run("calls of other processes", server.Run)
 	// It bounds what it reads by itself, once a connection has turned from HTTP to frames.
-	serveHTTP(l, "internal http", listener, server, 0, cfg.Log)
+	serve(l, "internal http", listener, newHTTP(server, 0, cfg.Log), cfg.Log)
 	return nil
 }
 
@@ -231,7 +231,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 		return err
 	}
 	l.run("api", server.api.Run)
-	serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
+	servePublic(l, listener, server, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +22,7 @@ import (
 	"berth/lambda"
 	"berth/logs"
 	"berth/manager"
+	"berth/quick"
 	"berth/runtimes"
 	"berth/sandbox"
 	"berth/sandbox/guard"
@@ -151,7 +153,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err := writeClientFile(cfg, data, url, key, runtimeNames(set)); err != nil {
 		return err
 	}
-	serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
+	servePublic(l, listener, server, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }
@@ -249,9 +251,14 @@ func hostVersions(set *runtimes.Set) func(name string) (lambda.RuntimeVersionID,
 	}
 }
 
-// serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end.
-func serveHTTP(l *lifecycle, name string, listener net.Listener, handler http.Handler, readLimit time.Duration, log *slog.Logger) {
-	s := &http.Server{
+// servePublic serves the API.
+func servePublic(l *lifecycle, listener net.Listener, handler http.Handler, log *slog.Logger) {
+	s := newHTTP(handler, readLimit, log)
+	serve(l, "http", listener, quick.New(quick.Config{HTTP: s, Beginning: invokeBeginning, Quick: isInvoke, Log: log}), log)
+}
+
+func newHTTP(handler http.Handler, readLimit time.Duration, log *slog.Logger) *http.Server {
+	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderLimit,
 		ReadTimeout:       readLimit,
@@ -259,6 +266,17 @@ func serveHTTP(l *lifecycle, name string, listener net.Listener, handler http.Ha
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// httpServer is an http.Server or what stands before one.
+type httpServer interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// serve serves until the lifecycle stops it: then no new calls are taken and those under way may end.
+func serve(l *lifecycle, name string, listener net.Listener, s httpServer, log *slog.Logger) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -278,6 +296,11 @@ func serveHTTP(l *lifecycle, name string, listener net.Listener, handler http.Ha
 		return err
 	})
 }
+
+// invokeBeginning begins the path of Invoke, which is served apart from all other requests: it must be cheap.
+const invokeBeginning = "/2015-03-31/functions/"
+
+func isInvoke(path string) bool { return strings.HasSuffix(path, "/invocations") }
 
 func waitFor(ctx context.Context, ready <-chan struct{}, what string) error {
 	select {

@@ -1,6 +1,7 @@
 package runtimeapi
 
 import (
+	"io"
 	"net"
 )
 
@@ -12,19 +13,19 @@ type eventWriter struct {
 }
 
 // http writes ev as the answer to a request for the next event.
-func (w *eventWriter) http(c net.Conn, ev *Event, last bool) error {
+func (w *eventWriter) http(c io.Writer, ev *Event, last bool) error {
 	w.out = appendEventHead(w.out[:0], ev, last)
 	return w.write(c, ev.Payload)
 }
 
 // frame writes ev as an invoke frame.
-func (w *eventWriter) frame(c net.Conn, ev *Event) error {
+func (w *eventWriter) frame(c io.Writer, ev *Event) error {
 	w.out = appendInvoke(w.out[:0], ev)
 	return w.write(c, ev.Payload)
 }
 
-// write writes what is in out and the payload in one system call.
-func (w *eventWriter) write(c net.Conn, payload []byte) (err error) {
+// write writes what is in out and the payload, to a socket and small ones in one system call.
+func (w *eventWriter) write(c io.Writer, payload []byte) (err error) {
 	if len(payload) <= inlineSize {
 		w.out = append(w.out, payload...)
 		_, err = c.Write(w.out)

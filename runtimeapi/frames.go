@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -18,7 +17,7 @@ import (
 
 // # Frames
 //
-// Berth's own bootstraps find a stream socket on descriptor 3 and speak frames over it, instead of HTTP over TCP. All
+// Berth's own bootstraps read frames from descriptor 3 and write them to descriptor 4, instead of HTTP over TCP. All
 // numbers are little-endian. A frame is
 //
 //	u32 length of what follows · u8 kind · body
@@ -66,7 +65,7 @@ var ErrProtocol = errors.New("the runtime broke the frames protocol")
 
 // frameConn is one connected runtime.
 type frameConn struct {
-	c           net.Conn
+	c           Conn
 	interrupted atomic.Bool
 
 	// Of a streamed response under way, for ServeConn's goroutine only.
@@ -81,10 +80,10 @@ func (f *frameConn) interrupt() {
 	_ = f.c.SetDeadline(time.Unix(1, 0)) // fails only on a closed connection, which is as good
 }
 
-// ServeConn is the frames face: it serves c until the runtime is gone (io.EOF, io.ErrUnexpectedEOF or the socket's error),
+// ServeConn is the frames face: it serves c until the runtime is gone (io.EOF, io.ErrUnexpectedEOF or the channel's error),
 // breaks the protocol (ErrProtocol), is reset (ErrReset) or ctx ends (its error). It never returns nil and does not close
 // c. One connection at a time: serve a process's connection before the next process's, with Reset in between.
-func (a *API) ServeConn(ctx context.Context, c net.Conn) error {
+func (a *API) ServeConn(ctx context.Context, c Conn) error {
 	f := &frameConn{c: c}
 	a.mu.Lock()
 	switch {

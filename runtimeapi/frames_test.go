@@ -8,8 +8,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 // peer is the runtime's end of the frames.
 type peer struct {
 	t testing.TB
-	c net.Conn
+	c Conn
 	r *bufio.Reader
 }
 
@@ -33,15 +35,11 @@ func connect(t testing.TB) (*API, *peer, <-chan error) {
 
 func attach(t testing.TB, api *API) (*peer, <-chan error) {
 	t.Helper()
-	ours, file, err := SocketPair()
+	ours, ends, err := Pipes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := net.FileConn(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.Close()
+	theirs := pipes{polled(t, ends[0]), polled(t, ends[1])}
 	served := make(chan error, 1)
 	go func() {
 		served <- api.ServeConn(context.Background(), ours)
@@ -49,6 +47,19 @@ func attach(t testing.TB, api *API) (*peer, <-chan error) {
 	}()
 	t.Cleanup(func() { theirs.Close() })
 	return &peer{t, theirs, bufio.NewReader(theirs)}, served
+}
+
+// polled is f for Go's poller, so that closing it ends what waits for it.
+func polled(t testing.TB, f *os.File) *os.File {
+	t.Helper()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err == nil {
+		err = errors.Join(f.Close(), syscall.SetNonblock(fd, true))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), "runtime")
 }
 
 func frame(kind byte, body string) []byte {

@@ -190,8 +190,8 @@ func TestRuntimesStartInTheirRoot(t *testing.T) {
 				}
 				script += make + "\nmount --bind " + m.Source + " " + target + "\n"
 			}
-			// Without a handler the bootstrap ends with an error that it cannot report: descriptor 3 is a file.
-			script += "exec 3<>" + root + "/answer\nchroot " + root + " env -i " + strings.Join(rt.Env, " ") + " _HANDLER=nodot " +
+			// Without a handler the bootstrap ends with an error that goes to a file.
+			script += "exec 3</dev/null 4>" + root + "/answer\nchroot " + root + " env -i " + strings.Join(rt.Env, " ") + " _HANDLER=nodot " +
 				strings.Join(rt.Command, " ") + " || true\ncat " + root + "/answer\n"
 			out, _ := exec.Command("unshare", "-m", "sh", "-c", script).CombinedOutput()
 			if !strings.Contains(string(out), "Runtime.MalformedHandlerName") || !strings.Contains(string(out), "ERROR") {

@@ -142,7 +142,7 @@ var standardEnv = []string{
 
 // run starts the process. With a take frame it waits until the process is parked, and sends that.
 func (p *process) run(take []byte) {
-	ours, theirs, err := runtimeapi.SocketPair()
+	ours, theirs, err := runtimeapi.Pipes()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func (p *process) run(take []byte) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.ExtraFiles = log, log, []*os.File{theirs}
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.ExtraFiles = log, log, theirs[:]
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

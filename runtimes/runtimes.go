@@ -21,5 +21,5 @@ type Runtime struct {
 	Sized bool   // the bootstrap needs the function's memory size when it starts
 }
 
-// FrameFD is the descriptor on which a Frames bootstrap finds its stream socket.
+// FrameFD is the descriptor from which a Frames bootstrap reads; it writes to the next one.
 const FrameFD = 3

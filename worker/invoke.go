@@ -103,17 +103,49 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 	ctx, err := e.limited(deadline)
 	if err == nil {
 		var resp runtimeapi.Response
+		var killed func() bool
+		if inv.Stream != nil {
+			killed = e.killLate(ctx)
+		}
 		resp, err = e.api.Invoke(ctx, &runtimeapi.Event{
 			RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
 			ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload, Stream: inv.Stream,
 		})
 		if err == nil {
+			if killed != nil {
+				killed()
+			}
 			return resp, judge(&resp), nil
 		}
 		none.Streamed, none.StreamedBytes = resp.Streamed, resp.StreamedBytes
+		if killed != nil && killed() && e.ctx.Err() == nil {
+			e.limit.clear()
+			return none, &failure{class: lambda.TimedOut, errorType: timeoutType}, e.reset()
+		}
 	}
 	f, err := e.interrupted(e.limit.clear(), err)
 	return none, f, err
+}
+
+// killLate kills the runtime when ctx, its time limit, ends: whoever calls may be waiting in Stream.Write for a client that does
+// not read, and would see the limit only afterwards. killed ends that, and reports whether it came to it.
+func (e *environment) killLate(ctx context.Context) (killed func() bool) {
+	p := e.process
+	done := make(chan bool, 1)
+	stop := context.AfterFunc(ctx, func() {
+		if p.ended() || e.ctx.Err() != nil {
+			done <- false
+			return
+		}
+		kctx, cancel := sandboxContext()
+		defer cancel()
+		err := e.sandbox.Kill(kctx)
+		if err != nil {
+			e.log.Warn("a function could not be killed at its time limit", "error", err)
+		}
+		done <- err == nil
+	})
+	return func() bool { return !stop() && <-done }
 }
 
 // waitNext waits a moment for the runtime to ask for its next event, and reports whether the turn is over: it asked, or it

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"berth/code"
@@ -59,7 +58,7 @@ type parkedSandbox struct {
 	listener net.Listener
 	out      *output
 	process  sandbox.Process // nil where the function brings the program
-	conn     net.Conn        // of process
+	conn     runtimeapi.Conn // of process
 	bytes    int64
 	tree     *code.Tree // of a runtime that is an image; nil for the host's
 }
@@ -148,14 +147,14 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 
 // boot starts the runtime and waits until it waits.
 func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB int) error {
-	ours, theirs, err := runtimeapi.SocketPair()
+	ours, theirs, err := runtimeapi.Pipes()
 	if err != nil {
 		return err
 	}
 	p.conn = ours
 	defer theirs.Close()
 	p.process, err = p.sandbox.Exec(ctx, sandbox.Command{
-		Path: rt.Command[0], Args: rt.Command, Dir: taskRoot, Stdout: p.out.w, Stderr: p.out.w, Extra: []*os.File{theirs},
+		Path: rt.Command[0], Args: rt.Command, Dir: taskRoot, Stdout: p.out.w, Stderr: p.out.w, Extra: theirs[:],
 		Env: parkedEnviron(rt, memoryMB),
 	})
 	if err != nil {

@@ -101,8 +101,8 @@ func TestParkedIsOwn(t *testing.T) {
 	if out := r.call(second, `"all"`); strings.Contains(string(out.Payload), "OTHERS") {
 		t.Errorf("another function's variable: %s", out.Payload)
 	}
-	// null, two times the log pipe, the frames socket, and what lists them
-	r.want(r.call(second, `"fds"`), lambda.OK, `^\["/dev/null", ?("/proc/\d+/fd", ?)?"pipe", ?"pipe", ?"socket"\]$`)
+	// null, two times the log pipe, the two pipes of frames, and what lists them
+	r.want(r.call(second, `"fds"`), lambda.OK, `^\["/dev/null", ?("/proc/\d+/fd", ?)?"pipe", ?"pipe", ?"pipe", ?"pipe"\]$`)
 	var now float64
 	must(t, json.Unmarshal(r.call(second, `"now"`).Payload, &now))
 	if d := time.Since(time.UnixMicro(int64(now * 1e6))); d < -time.Second || d > time.Minute {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,10 +16,10 @@ import (
 	"berth/sandbox"
 )
 
-// exitGrace is how long a runtime that closed its frames socket may take to end by itself, so that its exit status is its own.
+// exitGrace is how long a runtime that closed its channel may take to end by itself, so that its exit status is its own.
 const exitGrace = time.Second
 
-// lastWords is how long after its end a runtime's socket may take to be read to the end.
+// lastWords is how long after its end a runtime's channel may take to be read to the end.
 const lastWords = 50 * time.Millisecond
 
 // process is one running runtime.
@@ -152,14 +151,14 @@ func (e *environment) launch() (*process, error) {
 		return p, nil
 	}
 	cmd := e.command()
-	var conn net.Conn
+	var conn runtimeapi.Conn
 	if e.runtime.Frames {
-		ours, theirs, err := runtimeapi.SocketPair()
+		ours, theirs, err := runtimeapi.Pipes()
 		if err != nil {
 			return nil, err
 		}
 		defer theirs.Close()
-		conn, cmd.Extra = ours, []*os.File{theirs} // becomes runtimes.FrameFD
+		conn, cmd.Extra = ours, theirs[:] // from runtimes.FrameFD on
 	}
 	ctx, cancel := sandboxContext()
 	defer cancel()
@@ -174,7 +173,7 @@ func (e *environment) launch() (*process, error) {
 }
 
 // follow attends to a process that was started.
-func (e *environment) follow(proc sandbox.Process, conn net.Conn) *process {
+func (e *environment) follow(proc sandbox.Process, conn runtimeapi.Conn) *process {
 	p := &process{Process: proc, told: make(chan struct{})}
 	e.w.live.Go(func() { e.attend(p, conn) })
 	return p
@@ -206,7 +205,7 @@ func (e *environment) command() sandbox.Command {
 }
 
 // attend serves the frames of p, if it speaks them, sees p end, and tells the Runtime API so.
-func (e *environment) attend(p *process, conn net.Conn) {
+func (e *environment) attend(p *process, conn runtimeapi.Conn) {
 	defer close(p.told)
 	defer e.limit.interrupt() // for a wait that began after the Reset below
 	if conn == nil {
@@ -220,7 +219,7 @@ func (e *environment) attend(p *process, conn net.Conn) {
 	case <-p.Done():
 		select {
 		case <-served: // having read the process's last words, maybe an answer
-		case <-time.After(lastWords): // the socket lives on in a process that it left behind
+		case <-time.After(lastWords): // the channel lives on in a process that it left behind
 			e.api.Reset()
 			<-served
 		}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/runtimeapi"
 	"berth/sandbox"
 )
 
@@ -91,13 +92,9 @@ func (b *standinBox) Exec(_ context.Context, cmd sandbox.Command) (sandbox.Proce
 	p := &standinProcess{box: b, cmd: cmd, done: make(chan struct{}), stdout: dup(cmd.Stdout)}
 	p.ctx, p.kill = context.WithCancel(context.Background())
 	if len(cmd.Extra) > 0 {
-		file := dup(cmd.Extra[0])
-		conn, err := net.FileConn(file)
-		file.Close()
-		if err != nil {
-			return nil, err
-		}
-		p.conn, p.r = conn, bufio.NewReader(conn)
+		in, out := dup(cmd.Extra[0]), dup(cmd.Extra[1])
+		p.conn, p.r = out, bufio.NewReader(in)
+		p.ends = runtimeapi.Ends{in, out}
 	}
 	b.mu.Lock()
 	b.procs = append(b.procs, p)
@@ -113,6 +110,9 @@ func dup(f *os.File) *os.File {
 		err = errors.Join(raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }), err)
 	}
 	if err != nil {
+		panic(err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // so that closing it ends a read
 		panic(err)
 	}
 	return os.NewFile(uintptr(fd), f.Name())
@@ -211,7 +211,8 @@ type standinProcess struct {
 	ctx    context.Context
 	kill   context.CancelFunc
 	stdout *os.File
-	conn   net.Conn
+	ends   runtimeapi.Ends
+	conn   *os.File
 	r      *bufio.Reader
 	killed atomic.Bool
 	done   chan struct{}
@@ -234,7 +235,7 @@ func (p *standinProcess) run(main program) {
 func (p *standinProcess) closeFiles() {
 	p.stdout.Close()
 	if p.conn != nil {
-		p.conn.Close()
+		p.ends.Close()
 	}
 }
 

@@ -162,7 +162,11 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 // cpuShare is a version's processor share in cores; it follows the memory size, as on Lambda.
 func cpuShare(v *lambda.Version) float64 { return float64(v.MemoryMB) / mbPerCore }
 
-// limitCPU ends the boost of the init phase. The caller does not wait for it: it takes as long as a short invocation.
+// boostLinger is how much longer than its init phase a function keeps the processor share of it.
+const boostLinger = 10 * time.Millisecond
+
+// limitCPU ends the boost of the init phase, a moment later: while the first invocation wants the processors, the kernel takes
+// half a millisecond for it, and a short invocation is done by then.
 func (e *environment) limitCPU(context.Context) error {
 	share := cpuShare(e.version)
 	if share >= initCPUs {
@@ -170,6 +174,13 @@ func (e *environment) limitCPU(context.Context) error {
 	}
 	box := e.sandbox
 	e.w.live.Go(func() {
+		linger := time.NewTimer(boostLinger)
+		defer linger.Stop()
+		select {
+		case <-linger.C:
+		case <-e.ctx.Done():
+			return
+		}
 		ctx, cancel := sandboxContext()
 		defer cancel()
 		if err := box.SetCPUs(ctx, share); err != nil && !errors.Is(err, sandbox.ErrGone) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/lambda"
 	"berth/sandbox"
@@ -130,4 +131,38 @@ func (l *leaver) Begin(string) error { return nil }
 func (l *leaver) Write([]byte) (int, error) {
 	l.writes++
 	return 0, errors.New("gone")
+}
+
+// A client that does not read delays its outcome, but not the end of the function at its time limit.
+func TestStreamTimeLimitWithSlowReader(t *testing.T) {
+	ended := make(chan struct{})
+	h := newHarness(t, func(p *standinProcess) sandbox.Exit {
+		p.send('N', "")
+		if _, _, ok := p.event(); ok {
+			p.send('B', "")
+			p.send('C', "x")
+			<-p.ctx.Done()
+			close(ended)
+		}
+		return killed
+	})
+	v := testVersion()
+	v.Timeout = 50 * time.Millisecond
+	to := &stuck{release: make(chan struct{})}
+	out := make(chan *lambda.Outcome, 1)
+	res := h.start(v)
+	go func() { out <- h.stream(res, to, "1") }()
+	<-ended // while the client is still stuck
+	close(to.release)
+	if o := <-out; o.Class != lambda.TimedOut || !o.Streamed {
+		t.Errorf("%+v %s", o, o.Payload)
+	}
+}
+
+type stuck struct{ release chan struct{} }
+
+func (s *stuck) Begin(string) error { return nil }
+func (s *stuck) Write(p []byte) (int, error) {
+	<-s.release
+	return len(p), nil
 }

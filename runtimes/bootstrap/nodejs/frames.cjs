@@ -1,10 +1,11 @@
 'use strict';
-// Frames on descriptor 3: see frames.go in Berth's package runtimeapi.
+// Frames on descriptors 3 and 4: see frames.go in Berth's package runtimeapi.
 
 const fs = require('fs');
 const errors = require('./errors.cjs');
 
-const FD = 3;
+const IN = 3;
+const OUT = 4;
 const HEADER = 5;
 const MAX_TYPE = 255;
 const MAX_CONTENT_TYPE = 256;
@@ -14,7 +15,7 @@ let output = Buffer.allocUnsafeSlow(16 << 10);
 /** Fills buf[from, to) and returns how far it got; it may be further. */
 function fill(buf, from, to) {
   while (from < to) {
-    const n = fs.readSync(FD, buf, from, buf.length - from, null);
+    const n = fs.readSync(IN, buf, from, buf.length - from, null);
     if (n === 0) process.exit(0); // Berth is gone
     from += n;
   }
@@ -50,7 +51,7 @@ function receive() {
 }
 
 function write(buf, n) {
-  for (let sent = 0; sent < n; ) sent += fs.writeSync(FD, buf, sent, n - sent);
+  for (let sent = 0; sent < n; ) sent += fs.writeSync(OUT, buf, sent, n - sent);
 }
 
 /** Sends a frame whose body is the bytes of type (with their length before them, if it is not undefined) and text. */

@@ -1,5 +1,5 @@
 'use strict';
-// Berth's Node runtime: loads the handler, then answers events that arrive as frames on descriptor 3. The frames are
+// Berth's Node runtime: loads the handler, then answers events that arrive as frames. The frames are
 // described in Berth's package runtimeapi (frames.go). What a function sees (context, texts of errors, log lines, when an
 // invocation ends) is what AWS's own runtime shows it.
 //

@@ -1,4 +1,4 @@
-"""Berth's Python runtime: loads the handler, then answers events that arrive as frames on descriptor 3.
+"""Berth's Python runtime: loads the handler, then answers events that arrive as frames on descriptor 3 and answers on descriptor 4.
 
 The frames are described in Berth's package runtimeapi (frames.go). What a function sees (context, texts of errors, log
 lines, sys.path) is what AWS's own runtime shows it.
@@ -13,11 +13,16 @@ import os
 import sys
 import time
 
-_FD = 3
+_IN = 3
+_OUT = 4
 _CHUNK = 65536
 _NEXT = b"\x01\x00\x00\x00N"
 _WRAPPED = "_BERTH_WRAPPED"
 _ENVIRON = os.environ
+# What os.environ shows. The trace id goes there and not to the C library's setenv, which remembers every value for ever: an
+# environment would grow with each call. Programs that a function starts with the environment as it is do not see it.
+_VARIABLES = _ENVIRON._data
+_TRACE = b"_X_AMZN_TRACE_ID"
 _PARK = "_BERTH_PARK"
 _PARKED = b"\x01\x00\x00\x00P"
 _NO_BREAK_SPACE = "\u00a0"
@@ -271,19 +276,19 @@ def _error_frame(kind, error):
 
 
 def _send(data):
-    sent = os.write(_FD, data)
+    sent = os.write(_OUT, data)
     while sent < len(data):
         data = memoryview(data)[sent:]
-        sent = os.write(_FD, data)
+        sent = os.write(_OUT, data)
 
 
 def _receive():
     """One frame, as bytes. Frames never follow one another unasked, so nothing can be left over."""
-    data = os.read(_FD, _CHUNK)
+    data = os.read(_IN, _CHUNK)
     while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "little"):
         if isinstance(data, bytes):
             data = bytearray(data)
-        part = os.read(_FD, 16 * _CHUNK)
+        part = os.read(_IN, 16 * _CHUNK)
         if not part:
             sys.exit(0)  # Berth is gone
         data += part
@@ -308,9 +313,9 @@ def _handle(handler, data):
     Current.request_id = request_id
     Current.tenant_id = tenant_id or None
     if trace_id:
-        _ENVIRON["_X_AMZN_TRACE_ID"] = trace_id
-    elif "_X_AMZN_TRACE_ID" in _ENVIRON:
-        del _ENVIRON["_X_AMZN_TRACE_ID"]
+        _VARIABLES[_TRACE] = trace_id.encode()
+    else:
+        _VARIABLES.pop(_TRACE, None)
     try:
         context = LambdaContext(request_id, arn, int(deadline), client_context, identity, tenant_id)
         try:
@@ -474,7 +479,8 @@ def _forget_shadowed(ahead, directories):
 
 def _set_up():
     """What does not depend on the function."""
-    os.set_inheritable(_FD, False)
+    os.set_inheritable(_IN, False)
+    os.set_inheritable(_OUT, False)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
 
