@@ -244,16 +244,18 @@ func TestRuntimeVersionFromHost(t *testing.T) {
 	blobs := memory.NewBlobs()
 	r := newReal(t, withImages(blobs))
 	name := r.runtime("nodejs")
-	files := map[string][]byte{}
+	dir := t.TempDir()
 	for _, program := range []string{node, "/bin/sh"} {
-		addWithLibraries(t, files, program)
+		copyWithLibraries(t, dir, program)
 	}
-	files["usr/bin/node"] = files[strings.TrimPrefix(node, "/")]
-	release, err := runtimes.NewRelease(name, func(path string) bool { return files[strings.TrimPrefix(path, "/")] != nil })
+	opened, err := image.New(image.Config{Dirs: []string{dir}}).Open(t.Context(), "dir:"+dir, runtime.GOARCH)
+	must(t, err)
+	defer opened.Close()
+	release, err := runtimes.NewRelease(name, func(path string) bool { _, err := os.Stat(dir + path); return err == nil })
 	must(t, err)
 	label, err := release.Label()
 	must(t, err)
-	img, err := image.Add(imageOf(t, files, v1.Config{}), release.Files, runtimes.ReleaseLabel, label)
+	img, err := image.Add(opened.Image, release.Files, runtimes.ReleaseLabel, label)
 	must(t, err)
 	id := lambda.RuntimeVersionID(keepImage(t, blobs, img))
 	v := r.version(name, "h.handler", map[string]string{"h.js": "exports.handler = async (e) => [e, require('fs').existsSync('/usr/share')]"})
@@ -261,8 +263,8 @@ func TestRuntimeVersionFromHost(t *testing.T) {
 	r.want(r.call(r.startKey(v, id), `2`), lambda.OK, `^\[2,false\]$`)
 }
 
-// addWithLibraries adds a program of this host and the libraries that it is linked with.
-func addWithLibraries(t testing.TB, files map[string][]byte, program string) {
+// copyWithLibraries copies a program of this host and the libraries that it is linked with to where they are below dir.
+func copyWithLibraries(t testing.TB, dir, program string) {
 	t.Helper()
 	out, err := exec.Command("ldd", program).CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "not a dynamic") {
@@ -274,6 +276,7 @@ func addWithLibraries(t testing.TB, files map[string][]byte, program string) {
 		}
 		text, err := os.ReadFile(word)
 		must(t, err)
-		files[strings.TrimPrefix(word, "/")] = text
+		must(t, os.MkdirAll(filepath.Dir(dir+word), 0o755))
+		must(t, os.WriteFile(dir+word, text, 0o755))
 	}
 }
