@@ -241,6 +241,9 @@ func TestRuntimeVersionFromHost(t *testing.T) {
 	if err != nil {
 		t.Skip("no node on this host")
 	}
+	if raceEnabled {
+		t.Skip("a hundred megabytes are compressed and digested: under the race detector that takes a minute")
+	}
 	blobs := memory.NewBlobs()
 	r := newReal(t, withImages(blobs))
 	name := r.runtime("nodejs")
