@@ -16,10 +16,12 @@ import (
 
 // Limits of preparations.
 const (
-	maxPreparations = 4               // at a time: unpacking is bound by disk and CPU
-	prepareLimit    = 5 * time.Minute // of one, the upload's largest tree on a slow disk
-	sweepPause      = 5 * time.Second // between looks for work that failed or that another process left
-	giveUpAfter     = time.Minute     // of a preparation that fails for reasons of the server's own
+	maxPreparations = 4                // at a time: unpacking is bound by disk and CPU
+	maxFetches      = 4                // of container images at a time, beside: these wait for registries, and zips do not wait for them
+	prepareLimit    = 5 * time.Minute  // of one, the upload's largest tree on a slow disk
+	imageLimit      = 30 * time.Minute // of one that fetches a container image
+	sweepPause      = 5 * time.Second  // between looks for work that failed or that another process left
+	giveUpAfter     = time.Minute      // of a preparation that fails for reasons of the server's own
 	sweepBatch      = 10000
 )
 
@@ -100,7 +102,7 @@ func (p *preparation) hopeless(w catalog.Work, failed bool) bool {
 func (s *Server) runPreparations(ctx context.Context) {
 	var pool sync.WaitGroup
 	defer pool.Wait()
-	slots := make(chan struct{}, maxPreparations)
+	slots, fetches := make(chan struct{}, maxPreparations), make(chan struct{}, maxFetches)
 	ticker := time.NewTicker(sweepPause)
 	defer ticker.Stop()
 	work := s.cfg.Catalog.Pending(sweepBatch)
@@ -109,14 +111,18 @@ func (s *Server) runPreparations(ctx context.Context) {
 			if !s.prepare.claim(w) {
 				continue
 			}
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				s.prepare.release(w)
-				return
+			place, entered := slots, false
+			if s.isImage(w) {
+				place, entered = fetches, tryEnter(fetches)
+			} else {
+				entered = enter(ctx, slots)
+			}
+			if !entered {
+				s.prepare.release(w) // the next sweep finds it
+				continue
 			}
 			pool.Go(func() {
-				defer func() { <-slots }()
+				defer func() { <-place }()
 				s.work(ctx, w)
 			})
 		}
@@ -129,6 +135,31 @@ func (s *Server) runPreparations(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// enter waits for a place.
+func enter(ctx context.Context, places chan<- struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tryEnter takes a place if there is one.
+func tryEnter(places chan<- struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Server) isImage(w catalog.Work) bool {
+	v, ok := s.cfg.Catalog.Version(w.ID, w.Number)
+	return ok && v.Image != nil
 }
 
 // work does one piece of work. What fails is left in the catalog, for the next look.
@@ -157,7 +188,11 @@ func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) (again bool
 	if !ok {
 		return false, nil // deleted meanwhile
 	}
-	limited, cancel := context.WithTimeout(ctx, prepareLimit)
+	limit := prepareLimit
+	if v.Image != nil {
+		limit = imageLimit
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err = s.callPreparer(limited, &v.Version)
 	if err != nil && ctx.Err() != nil {
@@ -174,6 +209,9 @@ func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) (again bool
 	var failure *catalog.Failure
 	if refused != nil {
 		failure = &catalog.Failure{Reason: refused.Message, Code: string(reasonCode(refused.Code))}
+		if v.Image != nil && refused.Code == lambda.InvalidParameterValue {
+			failure.Code = string(types.StateReasonCodeInvalidImage)
+		}
 		s.log.WarnContext(ctx, "function cannot run", "account", w.Account, "function", w.Name, "version", w.Number, "reason", refused.Message, "err", err)
 	}
 	if err := s.cfg.Catalog.Finish(ctx, w, v.ConfigID, failure); err != nil {

@@ -68,7 +68,6 @@ const (
 
 // unbuilt are the operations that may answer 501: no others, and an operation is taken off when it is built.
 var unbuilt = []string{
-	"PutRuntimeManagementConfig",
 	"CheckpointDurableExecution", "GetDurableExecution", "GetDurableExecutionHistory", "GetDurableExecutionState",
 	"ListDurableExecutionsByFunction", "SendDurableExecutionCallbackFailure", "SendDurableExecutionCallbackHeartbeat",
 	"SendDurableExecutionCallbackSuccess", "StopDurableExecution",

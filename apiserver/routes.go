@@ -54,6 +54,7 @@ func (s *Server) handlers() map[string]handler {
 		"DeleteFunctionUrlConfig": op(s.deleteURL),
 
 		"GetRuntimeManagementConfig": op(s.getRuntimeManagementConfig),
+		"PutRuntimeManagementConfig": op(s.putRuntimeManagementConfig),
 
 		"PutFunctionEventInvokeConfig":    op(s.putEventConfig),
 		"UpdateFunctionEventInvokeConfig": op(s.updateEventConfig),

@@ -37,5 +37,6 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		TLS:          node.TLSFiles{Cert: o.TLSCert, Key: o.TLSKey, CA: o.TLSCA},
 		AWSEndpoints: o.AWSEndpoints,
 		Metrics:      o.Metrics,
+		ImageDirs:    o.ImageDirs, PlainRegistries: o.PlainRegistries, ImageBytes: o.ImageBytes,
 	})
 }
