@@ -23,6 +23,7 @@ const (
 	parkedScratch = 512     // size in MB of its /tmp: what nearly all functions have
 	parkedFloor   = 3 << 20 // bytes that one holds at least, kernel objects included
 	parkLimit     = 20 * time.Second
+	yieldLimit    = 2 * time.Second // on a machine that is never idle, what yields would never boot
 	handOverLimit = 5 * time.Second // for the kernel to take some kilobytes; a runtime that is stuck is killed
 )
 
@@ -167,10 +168,14 @@ func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB
 	theirs.Close() // so that the runtime's end is seen
 	stop := context.AfterFunc(ctx, func() { ours.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := runtimes.AwaitParked(ours); err != nil {
+	box := p.sandbox
+	hurry := time.AfterFunc(yieldLimit, func() { box.Yield(ctx, false) }) // failing, it takes longer
+	err = runtimes.AwaitParked(ours)
+	hurry.Stop()
+	if err != nil {
 		return err
 	}
-	return p.sandbox.Yield(ctx, false)
+	return box.Yield(ctx, false)
 }
 
 // parkedEnviron is the environment of a runtime that waits: what is the same for all functions, to be told less later.

@@ -175,7 +175,7 @@ func (r *real) start(v *lambda.Version) lambda.Reservation {
 	must(r.t, err)
 	if r.pooled && rt.CanTake(v.Env) {
 		must(r.t, r.Prepare(context.Background(), v))
-		for end := time.Now().Add(30 * time.Second); r.ParkedFor(v) < 2; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); r.ParkedFor(v) < 2; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				r.t.Fatal("no sandbox was parked")
 			}
