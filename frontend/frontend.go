@@ -144,6 +144,9 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	if err != nil {
 		return nil, err
 	}
+	if err := target.Version.CheckTenant(inv.Tenant); err != nil {
+		return nil, err
+	}
 	runtime, err := f.cfg.RuntimeVersion(target.Version)
 	if err != nil {
 		return nil, err

@@ -184,6 +184,8 @@ def _context_json(text, name):
 
 
 class LambdaContext:
+    tenant_token = None  # a secret: not in __repr__
+
     @classmethod
     def read_environ(cls):
         cls.log_group_name = _ENVIRON.get("AWS_LAMBDA_LOG_GROUP_NAME")
@@ -304,7 +306,7 @@ def _flush():
 def _handle(handler, data):
     """Runs the handler on one invoke frame and returns the frame to answer with."""
     end = 9 + int.from_bytes(data[5:9], "little")
-    deadline, request_id, arn, trace_id, client_context, identity, tenant_id = data[9:end].decode("utf-8").split("\0")
+    deadline, request_id, arn, trace_id, client_context, identity, tenant_id, token = data[9:end].decode("utf-8").split("\0")
     Current.request_id = request_id
     Current.tenant_id = tenant_id or None
     if trace_id:
@@ -313,6 +315,8 @@ def _handle(handler, data):
         del _ENVIRON["_X_AMZN_TRACE_ID"]
     try:
         context = LambdaContext(request_id, arn, int(deadline), client_context, identity, tenant_id)
+        if token:
+            context.tenant_token = token
         try:
             event = _loads(data[end:].decode("utf-8"))
         except Exception as e:
