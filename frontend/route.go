@@ -67,6 +67,9 @@ func (c *route) askAhead(ctx context.Context, r *ring.Ring) (lambda.Answer, erro
 // and time, then at the next one drawn for an existing or a new one, then at the others.
 func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer, error) {
 	drawn := c.draw(s)
+	if c.req.Key.Tenant != "" {
+		return c.drawTenant(ctx, drawn)
+	}
 	began := time.Now()
 	reuse := min(c.f.cfg.ReuseTries, len(drawn)-1)
 	for i, id := range drawn {
@@ -83,16 +86,44 @@ func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer
 	return c.each(ctx, drawn)
 }
 
-// draw returns S in random order, by the configured weights.
+// drawTenant is drawIn for a call of a tenant: those that are the tenant's by its hash come first, and what there is not is made
+// at the very first, where the next call looks first.
+func (c *route) drawTenant(ctx context.Context, ranked []lambda.ManagerID) (lambda.Answer, error) {
+	began := time.Now()
+	if len(ranked) > 1 {
+		for _, id := range ranked[:min(len(ranked), max(0, c.f.cfg.ReuseTries))] {
+			answer, err := c.askFor(ctx, id, true)
+			if err != nil || answer.Verdict == lambda.Granted {
+				return answer, err
+			}
+			if time.Since(began) >= c.f.cfg.ReuseBudget {
+				break
+			}
+		}
+		clear(c.last) // those that are at their quota are asked once more: an unbound environment may be there
+		c.asked = c.asked[:0]
+	}
+	return c.each(ctx, ranked)
+}
+
+// draw returns managers in random order, by the configured weights; for a call of a tenant in the tenant's own order.
 func (c *route) draw(s []lambda.ManagerID) []lambda.ManagerID {
 	drawn := slices.Clone(s)
 	if c.f.cfg.Weight == nil {
+		if c.req.Key.Tenant != "" {
+			ring.RankTenant(c.req.Key, drawn, nil)
+			return drawn
+		}
 		c.f.rng.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
 		return drawn
 	}
 	weights := make([]float64, len(drawn))
 	for i, id := range drawn {
 		weights[i] = max(0, c.f.cfg.Weight(c.p.id, id))
+	}
+	if c.req.Key.Tenant != "" {
+		ring.RankTenant(c.req.Key, drawn, weights)
+		return drawn
 	}
 	for i := range drawn {
 		j := i + c.f.weightedIndex(weights[i:])
@@ -143,7 +174,11 @@ func (c *route) beyond(ctx context.Context, r *ring.Ring, limit, size int) (lamb
 		}
 	}
 	c.f.grow(ctx, c.p, r, limit, deadInS)
-	answer, err := c.each(ctx, c.order[size:])
+	rest := c.order[size:]
+	if c.req.Key.Tenant != "" {
+		rest = c.draw(rest)
+	}
+	answer, err := c.each(ctx, rest)
 	if err != nil || answer.Verdict == lambda.Granted || len(c.dead) == 0 {
 		return answer, err
 	}

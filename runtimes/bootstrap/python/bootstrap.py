@@ -418,7 +418,7 @@ def _wrap():
 
 def _rehearse():
     """Goes the way of a first call once, so that the function's goes over memory that is there and code that is warm."""
-    meta = b"0\0\0\0\0\0\0"
+    meta = b"0\0\0\0\0\0\0\0"
     frame = b"\0\0\0\0V" + len(meta).to_bytes(4, "little") + meta
     exec(compile("def handler(event, context):\n    return event\n", "rehearsal.py", "exec"), {})
     for _ in range(3):
