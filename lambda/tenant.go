@@ -33,8 +33,11 @@ func (v *Version) CheckTenant(id string) error {
 // Bind is what an environment's tenant becomes when a call of the given one takes it; false when it must not, as it is bound
 // to another, or as only one of the two knows of tenants.
 func Bind(environment, call string) (string, bool) {
-	if environment == Unbound && call != "" {
-		return call, true
+	if environment != Unbound {
+		return environment, environment == call
 	}
-	return environment, environment == call
+	if call == "" || call == Unbound {
+		return environment, false
+	}
+	return call, true
 }

@@ -57,6 +57,7 @@ type function struct {
 	pool    lambda.PoolID
 	version *lambda.Version
 	mean    time.Duration // of a call
+	tenants []string      // whose calls it gets; none without tenant isolation
 }
 
 const (
@@ -147,6 +148,11 @@ func newShape(rng *rand.Rand) shape {
 			MemoryMB: 128, Timeout: longestRun,
 		}
 		s.functions = append(s.functions, f)
+	}
+	if rng.IntN(2) == 0 { // the last one has tenants; the first is the one that may be provisioned
+		f := &s.functions[len(s.functions)-1]
+		f.version.PerTenant = true
+		f.tenants = []string{"t0", "t1", "t2"}[:2+rng.IntN(2)]
 	}
 	return s
 }
