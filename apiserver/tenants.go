@@ -91,6 +91,58 @@ func describeTenancy(v *catalog.Version) *types.TenancyConfig {
 	return &types.TenancyConfig{TenantIsolationMode: types.TenantIsolationModePerTenant}
 }
 
+// TenantStatus is how one tenant of a function is.
+type TenantStatus struct {
+	Tenant       string `json:"tenant"`
+	Environments int    `json:"environments"`
+	Busy         int    `json:"busy"`      // of these, not idle
+	Calls        uint64 `json:"calls"`     // that got an environment, since the managers began to remember the tenant
+	Throttles    uint64 `json:"throttles"` // refused with 429, since the frontends started
+}
+
+// TenantList is the tenants of a function, those with the most calls and throttles first.
+type TenantList struct {
+	Tenants []TenantStatus `json:"tenants"` // at most MaxTenants
+	// Others are the sums of all further tenants: what is watched has a bounded number of names.
+	Others TenantStatus `json:"others"`
+	// Unbound environments have had no invocation yet, and become the next new tenant's.
+	Unbound int  `json:"unbound"`
+	Partial bool `json:"partial,omitempty"` // some server did not answer
+}
+
+// MaxTenants bounds a TenantList.
+const MaxTenants = 1000
+
+// tenantsPath shows a function's tenants. They belong to the caller's account.
+const tenantsPath = ownPrefix + "v1/tenants/"
+
+func (s *Server) serveTenants(c *call) error {
+	if c.r.Method != http.MethodGet {
+		return lambda.Errorf(lambda.UnknownOperation, "%s %s does not exist; use GET.", c.r.Method, c.r.URL.Path)
+	}
+	done, err := s.admit(c, 0)
+	if err != nil {
+		return err
+	}
+	defer done()
+	name := c.r.URL.Path[len(tenantsPath):]
+	f, err := s.function(c, &name)
+	if err != nil {
+		return err
+	}
+	if !f.Latest.PerTenant {
+		return invalid("Function %s has no tenants: it was created without TenancyConfig.", f.Latest.Function)
+	}
+	if s.cfg.Tenants == nil {
+		return lambda.Errorf(lambda.NotImplemented, "This server does not show tenants.")
+	}
+	list, err := s.cfg.Tenants(c.r.Context(), c.account, f.Latest.Function)
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, list)
+}
+
 // jwksPath is where verifiers of tenant tokens find the public keys, as RFC 8414 and OpenID Connect servers have it. It asks
 // for no signature: the keys are public.
 const jwksPath = "/.well-known/jwks.json"

@@ -25,6 +25,7 @@ import (
 //	api/mapping/ACCOUNT/UUID          an event source mapping
 //	api/mappinglock/ACCOUNT           the lock of an account's mappings
 //	api/ring/VERSION                  a version of the ring of managers, with leading zeros
+//	api/tokenkey/ID                   a public key of tenant tokens
 //	api/ringplan                      what an operator wants of the ring
 //	api/pending/ACCOUNT/NAME/=delete  a deletion that takes several batches has begun
 const (
@@ -48,6 +49,8 @@ const (
 
 	eventPrefix    = root + "event/"
 	schedulePrefix = root + "schedule/"
+
+	tokenKeyPrefix = root + "tokenkey/"
 
 	ringPrefix  = root + "ring/"
 	ringPlanKey = root + "ringplan"

@@ -16,6 +16,9 @@ import (
 // defaultAddr is where a server listens unless told otherwise: this machine only.
 const defaultAddr = "127.0.0.1:9000"
 
+// defaultIssuer is who signs tenant tokens unless the operator says otherwise.
+const defaultIssuer = "urn:berth"
+
 // Defaults of a process that is one of several.
 const (
 	defaultInternal = "127.0.0.1:0"
@@ -119,6 +122,7 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
 	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
+	flags.StringVar(&options.TokenIssuer, "token-issuer", defaultIssuer, `who signs tenant tokens (the claim "iss"): a URL or name of your own, the same for all frontends`)
 	flags.StringVar(&options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")

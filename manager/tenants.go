@@ -1,7 +1,9 @@
 package manager
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -228,7 +230,8 @@ type TenantStatus struct {
 	Calls        uint64 `json:"calls"` // since this manager began to remember the tenant
 }
 
-// Tenants describes the tenants of a function, in no order, at most so many. It visits every set and record.
+// Tenants describes the tenants of a function, those with the most calls first, at most so many and the sums of the others under
+// "". It visits every set and record.
 func (m *Manager) Tenants(account lambda.AccountID, function string, most int) []TenantStatus {
 	found := map[string]*TenantStatus{}
 	of := func(key lambda.EnvironmentKey) *TenantStatus {
@@ -236,7 +239,7 @@ func (m *Manager) Tenants(account lambda.AccountID, function string, most int) [
 			return nil
 		}
 		s := found[key.Tenant]
-		if s == nil && len(found) < most {
+		if s == nil {
 			s = &TenantStatus{Tenant: key.Tenant}
 			found[key.Tenant] = s
 		}
@@ -259,7 +262,23 @@ func (m *Manager) Tenants(account lambda.AccountID, function string, most int) [
 	for _, s := range found {
 		out = append(out, *s)
 	}
-	return out
+	slices.SortFunc(out, func(a, b TenantStatus) int {
+		switch lambda.Unbound { // always shown
+		case a.Tenant:
+			return -1
+		case b.Tenant:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.Tenant, b.Tenant))
+	})
+	if len(out) <= most {
+		return out
+	}
+	var others TenantStatus
+	for _, s := range out[most:] {
+		others.Environments, others.Busy, others.Calls = others.Environments+s.Environments, others.Busy+s.Busy, others.Calls+s.Calls
+	}
+	return append(out[:most:most], others)
 }
 
 // count returns how many environments there are, and how many of them are not idle.

@@ -47,6 +47,7 @@ func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cl
 	}
 	if f == nil {
 		f = frontend.New(frontend.Config{
+			Token:   c.tokens.Token,
 			Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Rings: c.Rings, Limit: c.Limit,
 			Peers:          &peers{id: c.id, conn: engine.Conn(), view: c.members.View},
 			RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return c.runtimeVersion(v.Runtime) },

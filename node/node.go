@@ -28,6 +28,7 @@ import (
 	"berth/sandbox/namespace"
 	"berth/store"
 	"berth/store/jetstream"
+	"berth/tenanttoken"
 	"berth/worker"
 )
 
@@ -57,6 +58,8 @@ type Config struct {
 
 	// AWSEndpoints says where services are that events are told to: "sqs", "sns", "s3" → URL.
 	AWSEndpoints map[string]string
+	// TokenIssuer is the claim "iss" of tenant tokens.
+	TokenIssuer string
 }
 
 // Time limits of the HTTP server. Writing has none: an answer may take as long as a function (15 minutes).
@@ -147,7 +150,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	}
 	server, err := newServer(cfg, serverParts{
 		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker,
-		provisioned: roles.provisioned, status: roles.status,
+		provisioned: roles.provisioned, status: roles.status, tenants: roles.tenants,
 		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
 	})
 	if err != nil {
@@ -170,6 +173,14 @@ type roles struct {
 	// provisioned reports what there is of a provisioned concurrency.
 	provisioned func(catalog.Provision) apiserver.ProvisionState
 	status      func(context.Context) (admin.Status, error)
+	tenants     tenantsFunc
+}
+
+// startTokens starts what signs tenant tokens. A process without frontend or control role signs none.
+func startTokens(cfg Config, l *lifecycle, cat *catalog.Catalog) *tenanttoken.Signer {
+	signer := tenanttoken.New(tenanttoken.Config{Board: cat, Issuer: cfg.TokenIssuer, Log: cfg.Log})
+	l.run("tenant tokens", signer.Run)
+	return signer
 }
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
@@ -188,13 +199,13 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 		Current: single.current(set), Provisions: provisions(cat, version), Log: cfg.Log,
 	})
 	f := frontend.New(frontend.Config{
-		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
+		Token: startTokens(cfg, l, cat).Token, Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
 		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, v.Runtime) },
 	})
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version), status: single.status}, nil
+	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version), status: single.status, tenants: single.tenants(f)}, nil
 }
 
 // workerParts is what a worker gets from its process.

@@ -16,6 +16,7 @@ import (
 	"berth/lambda"
 	"berth/logs"
 	"berth/store"
+	"berth/tenanttoken"
 )
 
 // server is the HTTP face: the Lambda API, and CloudWatch Logs on the same port.
@@ -38,6 +39,7 @@ type serverParts struct {
 	events         apiserver.Events
 	status         func(context.Context) (admin.Status, error)
 	living         func() []lambda.ManagerID // see operations.managers
+	tenants        tenantsFunc
 }
 
 func newServer(cfg Config, p serverParts) (*server, error) {
@@ -45,7 +47,8 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 	api, err := apiserver.New(apiserver.Config{
 		Catalog: p.catalog, Blobs: p.blobs, Invoker: p.invoker, Preparer: p.preparer,
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
-		Provisioned: p.provisioned, Events: p.events,
+		Provisioned: p.provisioned, Events: p.events, Tenants: p.tenants,
+		JWKS: func() ([]byte, error) { return tenanttoken.JWKS(p.catalog) },
 		RuntimeVersion: func(name string) lambda.RuntimeVersionID {
 			version, err := p.runtimeVersion(name)
 			if err != nil {

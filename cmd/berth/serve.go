@@ -35,6 +35,6 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		Roles: roles, Engine: o.Engine, ListenInternal: o.ListenInternal, TokenFile: o.TokenFile, ID: o.ID, PoolQuota: o.PoolQuota,
 		EngineCluster: o.EngineCluster, EngineRoutes: o.EngineRoutes, DrainLimit: o.DrainLimit,
 		TLS:          node.TLSFiles{Cert: o.TLSCert, Key: o.TLSKey, CA: o.TLSCA},
-		AWSEndpoints: o.AWSEndpoints,
+		AWSEndpoints: o.AWSEndpoints, TokenIssuer: o.TokenIssuer,
 	})
 }
