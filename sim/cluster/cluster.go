@@ -99,6 +99,7 @@ func newCluster(o Options) *Cluster {
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.shape = newShape(c.rng)
+	c.shape.addTenants(o.Seed)
 	c.check = newChecker(c)
 	c.wishes = newWishes(c.rng, c.shape.functions)
 	for i := range c.shape.managers + spareManagers {
@@ -149,12 +150,18 @@ func newShape(rng *rand.Rand) shape {
 		}
 		s.functions = append(s.functions, f)
 	}
-	if rng.IntN(2) == 0 { // the last one has tenants; the first is the one that may be provisioned
+	return s
+}
+
+// addTenants gives the last function tenants in half of the seeds; the first is the one that may be provisioned. The draws are its
+// own, so that the other seeds stay what they were.
+func (s *shape) addTenants(seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	if rng.IntN(2) == 0 {
 		f := &s.functions[len(s.functions)-1]
 		f.version.PerTenant = true
 		f.tenants = []string{"t0", "t1", "t2"}[:2+rng.IntN(2)]
 	}
-	return s
 }
 
 // roomLimit is how long calls wait for room: as long as the manager's default says, but in each fourth seed not at all. Calls
