@@ -13,6 +13,10 @@ import (
 // sweeps bounds how often a call asks all useful managers before it is throttled although room kept moving between them.
 const sweeps = 16
 
+// tenantTries bounds how many managers a call of a tenant asks for an environment of its own before one is made. After a change
+// of the ring it may be anywhere.
+const tenantTries = 16
+
 // route is one call's search for an environment among the managers of its pool.
 type route struct {
 	f     *Frontend
@@ -66,10 +70,10 @@ func (c *route) askAhead(ctx context.Context, r *ring.Ring) (lambda.Answer, erro
 // drawIn looks for an environment among the managers of S: by random draws for an existing one, within the budget of tries
 // and time, then at the next one drawn for an existing or a new one, then at the others.
 func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer, error) {
-	drawn := c.draw(s)
 	if c.req.Key.Tenant != "" {
-		return c.drawTenant(ctx, drawn)
+		return c.drawTenant(ctx)
 	}
+	drawn := c.draw(s)
 	began := time.Now()
 	reuse := min(c.f.cfg.ReuseTries, len(drawn)-1)
 	for i, id := range drawn {
@@ -86,12 +90,14 @@ func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer
 	return c.each(ctx, drawn)
 }
 
-// drawTenant is drawIn for a call of a tenant: those that are the tenant's by its hash come first, and what there is not is made
-// at the very first, where the next call looks first.
-func (c *route) drawTenant(ctx context.Context, ranked []lambda.ManagerID) (lambda.Answer, error) {
+// drawTenant looks for a tenant's environment among all useful managers, whatever S is: what a tenant has is little, and frontends
+// differ in what they believe of S. By the tenant's hash all of them begin at the same, so nearly every call finds what
+// there is at once. What there is not is made there too.
+func (c *route) drawTenant(ctx context.Context) (lambda.Answer, error) {
 	began := time.Now()
-	if len(ranked) > 1 {
-		for _, id := range ranked[:min(len(ranked), max(0, c.f.cfg.ReuseTries))] {
+	ranked := c.draw(c.order)
+	if len(ranked) > 1 && c.f.cfg.ReuseTries > 0 {
+		for _, id := range ranked[:min(len(ranked), tenantTries)] {
 			answer, err := c.askFor(ctx, id, true)
 			if err != nil || answer.Verdict == lambda.Granted {
 				return answer, err
@@ -100,7 +106,7 @@ func (c *route) drawTenant(ctx context.Context, ranked []lambda.ManagerID) (lamb
 				break
 			}
 		}
-		clear(c.last) // those that are at their quota are asked once more: an unbound environment may be there
+		clear(c.last) // those at their quota are asked once more
 		c.asked = c.asked[:0]
 	}
 	return c.each(ctx, ranked)
@@ -174,11 +180,7 @@ func (c *route) beyond(ctx context.Context, r *ring.Ring, limit, size int) (lamb
 		}
 	}
 	c.f.grow(ctx, c.p, r, limit, deadInS)
-	rest := c.order[size:]
-	if c.req.Key.Tenant != "" {
-		rest = c.draw(rest)
-	}
-	answer, err := c.each(ctx, rest)
+	answer, err := c.each(ctx, c.order[size:])
 	if err != nil || answer.Verdict == lambda.Granted || len(c.dead) == 0 {
 		return answer, err
 	}

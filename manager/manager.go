@@ -255,7 +255,7 @@ func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.Acquir
 	now := time.Now()
 	expires := now.Add(m.cfg.ReservationLimit)
 	s, ok := m.sets.Load(req.Key)
-	if req.Key.Tenant != "" && !m.isolatedOf(req.Key).fair.mayRun(m, req.Key, quota, load.Running, now) {
+	if req.Key.Tenant != "" && !m.isolatedOf(req.Key).fair.mayRun(m, req.Key, quota, load.Running, false, now) {
 		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
 	}
 	if ok {

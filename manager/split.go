@@ -19,7 +19,7 @@ type legacy struct {
 //
 // Executions fill the parts by their slots, those that this manager keeps first; what they do not hold (a limit was lowered) goes
 // to the last. Idle environments of one key are spread over the first parts that together can run the pool's load, and fill the
-// following ones (those of a tenant go to its home among the first): so do frontends draw managers for calls, and a call that is drawn on a manager without an idle environment
+// following ones (those of a tenant go to its home): so do frontends draw managers for calls, and a call that is drawn on a manager without an idle environment
 // would start a new one. What is provisioned goes to the first part: the pool's first manager asks for slot 0.
 func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) []lambda.ManagerID {
 	free := make([]int, len(parts))
@@ -44,7 +44,7 @@ func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) 
 		}
 		if l.key.Tenant != "" && l.key.Tenant != lambda.Unbound {
 			if homes == nil {
-				homes = homesIn(parts, load)
+				homes = homesOf(parts)
 			}
 			ring.RankTenant(l.key, homes, nil)
 			heirs[i] = homes[0]
@@ -60,10 +60,10 @@ func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) 
 	return heirs
 }
 
-// homesIn are the managers among which frontends look for a tenant's environments: the first that together run the load.
-func homesIn(parts []lambda.Part, load int) []lambda.ManagerID {
+// homesOf are the managers among which frontends look for a tenant's environments.
+func homesOf(parts []lambda.Part) []lambda.ManagerID {
 	var homes []lambda.ManagerID
-	for _, p := range parts[:newSpread(parts, load).wide] {
+	for _, p := range parts {
 		if !slices.Contains(homes, p.Manager) {
 			homes = append(homes, p.Manager)
 		}

@@ -58,6 +58,9 @@ func (f *isolated) fullFor(more, quota int) bool {
 // acquireForTenant is acquireNew for a tenant without an idle environment: an unbound one becomes its own, else one is made.
 func (m *Manager) acquireForTenant(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, load lambda.Load, expires time.Time) (lambda.Answer, error) {
 	now := time.Now()
+	if !m.isolatedOf(req.Key).fair.mayRun(m, req.Key, quota, load.Running, true, now) {
+		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+	}
 	e, verdict := m.bind(p, t, &req, quota, now, expires)
 	switch verdict {
 	case lambda.Granted:
@@ -326,8 +329,8 @@ const (
 	countEvery = 100 * time.Millisecond
 )
 
-// mayRun reports whether a tenant's call need not stand back for those of others.
-func (f *fairness) mayRun(m *Manager, key lambda.EnvironmentKey, quota, running int, now time.Time) bool {
+// mayRun reports whether a tenant's call need not stand back for those of others; with another, it wants one more environment.
+func (f *fairness) mayRun(m *Manager, key lambda.EnvironmentKey, quota, running int, another bool, now time.Time) bool {
 	if f.hungry.Load() == 0 {
 		return true
 	}
@@ -343,26 +346,32 @@ func (f *fairness) mayRun(m *Manager, key lambda.EnvironmentKey, quota, running 
 		return true
 	}
 	f.count(m, key, now)
-	slots, others := 0, 0
+	waiting := [aRoom + 1]int{}
 	for _, w := range f.waiting {
-		if w.what == aSlot {
-			slots++
-		} else {
-			others++
-		}
+		waiting[w.what]++
 	}
-	own := f.tenants[key.Tenant]
-	if slots > 0 && quota-running <= slots && own.busy >= f.share(quota) {
+	own, mean := f.tenants[key.Tenant], f.mean(len(f.waiting))
+	switch {
+	case waiting[aSlot] > 0 && quota-running <= waiting[aSlot] && own.busy >= f.share(quota):
+		return false
+	case waiting[aRoom] > 0 && own.total > mean: // also if it has an idle one: its memory is wanted
 		return false
 	}
-	if others == 0 {
-		return true
-	}
-	sum := 0
+	return !another || waiting[aGain]+waiting[aRoom] == 0 || own.total < mean
+}
+
+// mean is how many environments a tenant has, if so many more get one each. f.mu is held.
+func (f *fairness) mean(more int) int {
+	sum, tenants := more, len(f.tenants)
 	for _, n := range f.tenants {
 		sum += n.total
 	}
-	return own.total < max(1, (sum+others)/max(1, len(f.tenants)+others))
+	for tenant := range f.waiting {
+		if _, has := f.tenants[tenant]; !has {
+			tenants++
+		}
+	}
+	return max(1, sum/max(1, tenants))
 }
 
 // share is a tenant's part of the quota: of those that run or wait each has the same. f.mu is held.
