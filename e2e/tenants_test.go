@@ -165,7 +165,13 @@ func checkToken(t *testing.T, text, function, tenant string) {
 		t.Fatalf("%q is no token: %v", text, err)
 	}
 	var standard jwt.Claims
-	var own struct{ Account, Function, Version, Tenant, Environment string }
+	var own struct {
+		Account     string `json:"account"`
+		Function    string `json:"function"`
+		Version     string `json:"version"`
+		Tenant      string `json:"tenant"`
+		Environment string `json:"environment"`
+	}
 	key := keys.Key(token.Headers[0].KeyID)
 	if len(key) != 1 {
 		t.Fatalf("the token's key is not published: %+v", keys)
