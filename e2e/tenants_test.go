@@ -149,9 +149,9 @@ func TestF7_MissingAndForbiddenTenants(t *testing.T) {
 }
 
 // checkToken verifies a token by what the server publishes.
-func checkToken(t *testing.T, text, function, tenant string) {
+func checkToken(t *testing.T, endpoint, text, function, tenant string) {
 	t.Helper()
-	response, err := http.Get(shared.Client.Endpoint + "/.well-known/jwks.json")
+	response, err := http.Get(endpoint + "/.well-known/jwks.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestF9_FunctionsSeeTheirTenantAndToken(t *testing.T) {
 		var first, second tracked
 		callAs(t, c, name, "blue", &first)
 		callAs(t, c, name, "blue", &second)
-		checkToken(t, first.Token, name, "blue")
+		checkToken(t, shared.Client.Endpoint, first.Token, name, "blue")
 		if first.Tenant != "blue" || first.In != second.In || first.Token == second.Token {
 			t.Errorf("%+v, then %+v: expected another token in the same environment", first, second)
 		}
@@ -221,7 +221,7 @@ export const handler = async (event, context) => ({ Tenant: context.tenantId, To
 		create(t, c, in)
 		var got tracked
 		callAs(t, c, name, "blue", &got)
-		checkToken(t, got.Token, name, "blue")
+		checkToken(t, shared.Client.Endpoint, got.Token, name, "blue")
 		if got.Tenant != "blue" || strings.Contains(got.Shown, got.Token) {
 			t.Errorf("%+v", got)
 		}
@@ -277,6 +277,39 @@ func TestF12_LogsAndFiguresCarryTheTenant(t *testing.T) {
 	list, err := c.Tenants(t.Context(), name)
 	if err != nil || len(list.Tenants) != 2 || list.Tenants[0] != (client.TenantStatus{Tenant: "blue", Environments: 1, Calls: 2}) ||
 		list.Tenants[1] != (client.TenantStatus{Tenant: "green", Environments: 1, Calls: 1}) {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// TestF2_TenantsAcrossProcesses: every frontend sends a tenant to its environment, whichever manager has it, and a token that one
+// has signed is verified by what another one publishes.
+func TestF2_TenantsAcrossProcesses(t *testing.T) {
+	p := startProcesses(t, 2, 2, "--pool-quota", "10")
+	name := "tenants-processes"
+	python(t, p.frontends[0], name, tracker, isolated, withToken)
+	for _, c := range p.frontends {
+		waitActive(t, c, name)
+	}
+	tenants := []string{"blue", "green", "red", "black"}
+	ran := map[string]string{}
+	for round := range 4 {
+		for i, tenant := range tenants {
+			var got tracked
+			callAs(t, p.frontends[(round+i)%2], name, tenant, &got)
+			if round > 0 && got.In != ran[tenant] {
+				t.Errorf("round %d: tenant %s ran in another environment", round, tenant)
+			}
+			if got.Tenant != tenant || slices.ContainsFunc(got.Seen["memory"], func(s string) bool { return s != "left-by-"+tenant }) {
+				t.Errorf("tenant %s sees %+v", tenant, got)
+			}
+			ran[tenant] = got.In
+			if round == 3 {
+				checkToken(t, p.endpoints[(round+i+1)%2], got.Token, name, tenant)
+			}
+		}
+	}
+	list, err := p.frontends[1].Tenants(t.Context(), name)
+	if err != nil || list.Partial || len(list.Tenants) != 4 || list.Tenants[0].Calls != 4 || list.Tenants[3].Environments != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
