@@ -255,7 +255,9 @@ func TestF12_LogsAndFiguresCarryTheTenant(t *testing.T) {
 	c := sharedClient(t)
 	name := "tenants-f12"
 	python(t, c, name, "import logging\ndef handler(event, context):\n    logging.getLogger().warning('said by the function')\n", isolated,
-		func(in *lambda.CreateFunctionInput) { in.LoggingConfig = &types.LoggingConfig{LogFormat: types.LogFormatJson} })
+		func(in *lambda.CreateFunctionInput) {
+			in.LoggingConfig = &types.LoggingConfig{LogFormat: types.LogFormatJson}
+		})
 	for _, tenant := range []string{"blue", "blue", "green"} {
 		invoke(t, c, &lambda.InvokeInput{FunctionName: &name, TenantId: &tenant})
 	}
@@ -270,13 +272,16 @@ func TestF12_LogsAndFiguresCarryTheTenant(t *testing.T) {
 			}
 		}
 	}
+	if out, errs, code := berth(t, berthEnv(t), "invoke", name, "--tenant-id", "green", "--data", dataDir()); code != 0 {
+		t.Fatalf("berth invoke --tenant-id: %s %s", out, errs)
+	}
 	out, errs, code := berth(t, berthEnv(t), "tenants", name, "--data", dataDir())
 	if code != 0 || !strings.Contains(out, "TENANT") {
 		t.Fatalf("berth tenants: %d %s %s", code, out, errs)
 	}
 	list, err := c.Tenants(t.Context(), name)
 	if err != nil || len(list.Tenants) != 2 || list.Tenants[0] != (client.TenantStatus{Tenant: "blue", Environments: 1, Calls: 2}) ||
-		list.Tenants[1] != (client.TenantStatus{Tenant: "green", Environments: 1, Calls: 1}) {
+		list.Tenants[1] != (client.TenantStatus{Tenant: "green", Environments: 1, Calls: 2}) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }

@@ -42,3 +42,12 @@ func TestATenantsRanksStayWhenAManagerLeaves(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkRankTenant(b *testing.B) {
+	ids := []lambda.ManagerID{"m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9"}
+	key := lambda.EnvironmentKey{Account: "000000000001", Function: "f", Tenant: "blue"}
+	b.ReportAllocs()
+	for b.Loop() {
+		RankTenant(key, ids, nil)
+	}
+}

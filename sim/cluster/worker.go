@@ -227,6 +227,9 @@ func (w *worker) claim(r lambda.Reservation, inv *lambda.Invocation) (*environme
 		w.c.check.mixed(e, inv)
 		return nil, lambda.ErrUnknownEnvironment
 	}
+	if e.key.Tenant != bound {
+		w.note("bind", string(e.id)+" to "+bound, r.Number)
+	}
 	e.key.Tenant = bound
 	e.reservation = max(e.reservation, r.Number)
 	w.c.check.began(e, r, inv)
