@@ -4,9 +4,11 @@
 //	GET /data/TENANT
 //	Authorization: Bearer TOKEN
 //
-// The service knows nothing but where the public keys are, who signs, and what it is called itself:
+// The service knows nothing but where the public keys are, who signs, whose functions it serves, and what it is called itself:
 //
-//	tenant-verifier -jwks http://127.0.0.1:9000/.well-known/jwks.json -audience https://data.example.com
+//	tenant-verifier -jwks http://127.0.0.1:9000/.well-known/jwks.json -account 000000000001 -audience https://data.example.com
+//
+// The account matters: anybody who may make functions on the same server chooses the audience and the tenants of their own.
 package main
 
 import (
@@ -31,6 +33,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:9100", "where to listen")
 	flag.StringVar(&v.JWKS, "jwks", "http://127.0.0.1:9000/.well-known/jwks.json", "URL of the public keys")
 	flag.StringVar(&v.Issuer, "issuer", "urn:berth", "who signs the tokens")
+	flag.StringVar(&v.Account, "account", "000000000001", "whose functions are served")
 	flag.StringVar(&v.Audience, "audience", "", "what this service is called in tokens: the value of the function's tag berth:tenant-token")
 	flag.Parse()
 	server := &http.Server{Addr: *addr, Handler: v.protect(data), ReadHeaderTimeout: 5 * time.Second}
@@ -70,7 +73,7 @@ type Claims struct {
 
 // Verifier checks tenant tokens. It may be used by many goroutines.
 type Verifier struct {
-	JWKS, Issuer, Audience string
+	JWKS, Issuer, Account, Audience string
 
 	mu   sync.Mutex
 	keys jose.JSONWebKeySet
@@ -85,7 +88,8 @@ const (
 	maxToken  = 8 << 10         // bytes
 )
 
-// Verify returns what a token says, if it is signed by the issuer, meant for this service, and not expired.
+// Verify returns what a token says, if it is signed by the issuer for a function of the account, meant for this service, and not
+// expired.
 func (v *Verifier) Verify(ctx context.Context, text string) (*Claims, error) {
 	if len(text) > maxToken {
 		return nil, errors.New("the token is too long")
@@ -102,6 +106,9 @@ func (v *Verifier) Verify(ctx context.Context, text string) (*Claims, error) {
 	var c Claims
 	if err := token.Claims(key, &c); err != nil {
 		return nil, fmt.Errorf("the signature is not the issuer's: %w", err)
+	}
+	if c.Account != v.Account {
+		return nil, errors.New("the token is of another account's function")
 	}
 	if c.Expiry == nil || c.Tenant == "" {
 		return nil, errors.New("the token lacks a tenant or a time at which it expires")

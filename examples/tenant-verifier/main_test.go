@@ -145,6 +145,7 @@ func TestF6_AVerifierThatKnowsOnlyThePublicKeys(t *testing.T) {
 		{"of another tenant", green, http.StatusForbidden},
 		{"expired", token(t, s, func(c *lambda.TokenClaims) { c.Life = -2 * time.Minute }), http.StatusUnauthorized},
 		{"for another audience", token(t, s, func(c *lambda.TokenClaims) { c.Audience = "https://other.example.com" }), http.StatusUnauthorized},
+		{"of another account", token(t, s, func(c *lambda.TokenClaims) { c.Account = "000000000002" }), http.StatusUnauthorized},
 		{"of another issuer", token(t, tenanttoken.New(tenanttoken.Config{Board: &b, Issuer: "urn:other"}), nil), http.StatusUnauthorized},
 		{"signed with another key", forge(t, good), http.StatusUnauthorized},
 		{"signed with an unpublished key", token(t, signer(&board{}), nil), http.StatusUnauthorized},
@@ -158,7 +159,7 @@ func TestF6_AVerifierThatKnowsOnlyThePublicKeys(t *testing.T) {
 		t.Log("python3 with the package cryptography is not here: its verifier is not tested")
 		python = ""
 	}
-	v := &Verifier{JWKS: keys.URL, Issuer: issuer, Audience: audience}
+	v := &Verifier{JWKS: keys.URL, Issuer: issuer, Account: "000000000001", Audience: audience}
 	for _, c := range tokens {
 		r := httptest.NewRequest(http.MethodGet, "/data/blue", nil)
 		r.Header.Set("Authorization", "Bearer "+c.text)
@@ -170,7 +171,7 @@ func TestF6_AVerifierThatKnowsOnlyThePublicKeys(t *testing.T) {
 		if python == "" {
 			continue
 		}
-		out, err := exec.Command(python, "verify.py", "--jwks", keys.URL, "--audience", audience, "--tenant", "blue", "--", c.text).CombinedOutput()
+		out, err := exec.Command(python, "verify.py", "--jwks", keys.URL, "--account", v.Account, "--audience", audience, "--tenant", "blue", "--", c.text).CombinedOutput()
 		if (err == nil) != (c.status == http.StatusOK) || err != nil && !strings.HasPrefix(string(out), "refused: ") {
 			t.Errorf("Python, a token %s: %v %s", c.name, err, out)
 		}

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Checks a tenant token, as a provider's service does before it gives out a tenant's data.
 
-It knows where the public keys are, who signs, and what it is called itself. It needs the package "cryptography" only.
+It knows where the public keys are, who signs, whose functions it serves, and what it is called itself. The account matters: anybody
+who may make functions on the same server chooses the audience and the tenants of their own. It needs the package
+"cryptography" only.
 
-    ./verify.py --jwks http://127.0.0.1:9000/.well-known/jwks.json --audience https://data.example.com --tenant blue TOKEN
+    ./verify.py --jwks http://127.0.0.1:9000/.well-known/jwks.json --account 000000000001 \\
+        --audience https://data.example.com --tenant blue TOKEN
 
 prints what the token says, or says why it is refused and exits with 1.
 """
@@ -38,8 +41,8 @@ def read_keys(url):
     return {k["kid"]: Ed25519PublicKey.from_public_bytes(decode(k["x"])) for k in keys if k.get("crv") == "Ed25519"}
 
 
-def verify(token, keys, issuer, audience):
-    """What the token says, if it is signed by the issuer, meant for this audience, and not expired."""
+def verify(token, keys, issuer, account, audience):
+    """What the token says, if it is signed by the issuer for a function of the account, meant for this audience, and not expired."""
     if len(token) > MAX_TOKEN or token.count(".") != 2:
         raise Refused("not a token")
     signed, _, signature = token.rpartition(".")
@@ -60,6 +63,8 @@ def verify(token, keys, issuer, audience):
     audiences = claims.get("aud")
     if claims.get("iss") != issuer or audience not in (audiences if isinstance(audiences, list) else [audiences]):
         raise Refused("from another issuer, or meant for somebody else")
+    if claims.get("account") != account:
+        raise Refused("of another account's function")
     if not isinstance(claims.get("exp"), (int, float)) or time.time() > claims["exp"] + LEEWAY:
         raise Refused("expired")
     if not claims.get("tenant"):
@@ -71,12 +76,13 @@ def main():
     arguments = argparse.ArgumentParser(description="Checks a tenant token.")
     arguments.add_argument("--jwks", required=True, help="URL of the public keys")
     arguments.add_argument("--issuer", default="urn:berth", help="who signs")
+    arguments.add_argument("--account", required=True, help="whose functions are served")
     arguments.add_argument("--audience", required=True, help="what this service is called in tokens")
     arguments.add_argument("--tenant", required=True, help="whose data is asked for")
     arguments.add_argument("token")
     a = arguments.parse_args()
     try:
-        claims = verify(a.token, read_keys(a.jwks), a.issuer, a.audience)
+        claims = verify(a.token, read_keys(a.jwks), a.issuer, a.account, a.audience)
         if claims["tenant"] != a.tenant:
             raise Refused("another tenant's")
     except Refused as e:
