@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -168,7 +169,7 @@ func (c *cluster) addFrontend(edit func(*frontend.Config)) *frontend.Frontend {
 	return f
 }
 
-// Resolve knows every function; one whose name begins with "reserved" has a pool of its own.
+// Resolve knows every function; one that has a limit has a pool of its own, and one whose name begins with "isolated" has tenants.
 func (c *cluster) Resolve(ref lambda.Ref) (catalog.Target, error) {
 	target := catalog.Target{
 		Version: &lambda.Version{
@@ -178,6 +179,7 @@ func (c *cluster) Resolve(ref lambda.Ref) (catalog.Target, error) {
 		InvokedARN: ref.ARN(),
 	}
 	target.Provisioned = c.provisioned
+	target.Version.PerTenant = strings.HasPrefix(ref.Function, "isolated")
 	if _, own := c.limits.Load(lambda.PoolID{Account: ref.Account, Function: ref.Function}); own {
 		target.Pool.Function = ref.Function
 	}
@@ -225,10 +227,13 @@ type call struct {
 }
 
 // begin starts an invocation of function on frontend i and returns when it runs, or has been refused.
-func (c *cluster) begin(i int, function string) *call {
+func (c *cluster) begin(i int, function string) *call { c.t.Helper(); return c.beginAs(i, function, "") }
+
+// beginAs is begin for a tenant.
+func (c *cluster) beginAs(i int, function, tenant string) *call {
 	c.t.Helper()
 	k := &call{started: make(chan struct{}), done: make(chan struct{})}
-	inv := &lambda.Invocation{RequestID: uuid.NewString()}
+	inv := &lambda.Invocation{RequestID: uuid.NewString(), Tenant: tenant}
 	c.calls.Store(inv.RequestID, k)
 	go func() {
 		defer close(k.done)
@@ -297,6 +302,7 @@ type worker struct {
 	mu   sync.Mutex
 	live map[lambda.EnvironmentID]*running
 	made int
+	room int // environments that it has room for; 0 is no bound
 	most int // most calls that ever ran at once
 	now  int
 }
@@ -316,6 +322,9 @@ func (w *worker) Worker(lambda.WorkerID) (manager.Worker, bool) {
 func (w *worker) Start(_ context.Context, req lambda.StartRequest) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.room > 0 && len(w.live) >= w.room {
+		return lambda.ErrNoCapacity
+	}
 	w.made++
 	w.live[req.Environment] = &running{key: req.Key, pool: req.Pool, owner: req.Owner, epoch: req.Epoch, owners: []lambda.ManagerID{req.Owner}}
 	w.c.timeline.add("start " + string(req.Owner))
@@ -374,6 +383,11 @@ func (w *worker) Invoke(_ context.Context, r lambda.Reservation, inv *lambda.Inv
 	v, _ := w.c.calls.Load(inv.RequestID)
 	k := v.(*call)
 	finish := make(chan struct{})
+	bound, its := lambda.Bind(e.key.Tenant, inv.Tenant)
+	if !its {
+		w.c.t.Errorf("I2: environment %s of tenant %q was given a call of tenant %q", r.Environment, e.key.Tenant, inv.Tenant)
+	}
+	e.key.Tenant = bound
 	if r.Number <= e.number {
 		w.c.t.Errorf("I1: reservation %d of environment %s was used twice", r.Number, r.Environment)
 	}

@@ -52,6 +52,7 @@ func listed(v *catalog.Version, arn string) *types.FunctionConfiguration {
 		Runtime:          types.Runtime(v.Runtime),
 		SnapStart: &types.SnapStartResponse{
 			ApplyOn: types.SnapStartApplyOn(v.SnapStart), OptimizationStatus: types.SnapStartOptimizationStatusOff},
+		TenancyConfig: describeTenancy(v),
 		Timeout:       aws.Int32(int32(v.Timeout / time.Second)),
 		TracingConfig: &types.TracingConfigResponse{Mode: types.TracingMode(v.Tracing)},
 		Version:       aws.String(v.Number),

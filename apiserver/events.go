@@ -32,6 +32,11 @@ func (s *Server) accept(c *call, ref lambda.Ref, in *lambda.Invocation) error {
 	if err != nil && lambda.CodeOf(err) != lambda.ResourceConflict {
 		return err
 	}
+	if f, ok := s.cfg.Catalog.Function(idOf(ref)); ok { // also one that is not ready yet
+		if err := f.Latest.CheckTenant(in.Tenant); err != nil {
+			return err
+		}
+	}
 	if s.cfg.Events == nil {
 		return lambda.Errorf(lambda.NotImplemented, "This server takes no asynchronous invocations.")
 	}

@@ -68,6 +68,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	v := defaults(id)
 	set := createSettings(in)
 	set.apply(&v)
+	v.PerTenant = in.TenancyConfig != nil // the model allows one mode
 	layers.apply(&v)
 	setArchitecture(&v, in.Architectures)
 	if in.Code.ImageUri != nil {
@@ -102,7 +103,6 @@ func checkCreate(in *sdk.CreateFunctionInput) error {
 		{in.CapacityProviderConfig != nil, "CapacityProviderConfig"},
 		{in.DurableConfig != nil, "DurableConfig"},
 		{len(in.FileSystemConfigs) > 0, "FileSystemConfigs"},
-		{in.TenancyConfig != nil, "TenancyConfig"},
 		{in.PublishTo != "", "PublishTo"},
 	} {
 		if refused.given {
@@ -111,6 +111,9 @@ func checkCreate(in *sdk.CreateFunctionInput) error {
 	}
 	settings := createSettings(in)
 	if err := settings.check(); err != nil {
+		return err
+	}
+	if err := checkTenancy(in.TenancyConfig != nil, in.SnapStart); err != nil {
 		return err
 	}
 	if in.Code.ImageUri != nil {

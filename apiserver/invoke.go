@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -16,7 +15,6 @@ import (
 const (
 	maxClientContext = 3583 // bytes of base64 (API reference, InvokeWithResponseStream)
 	maxTraceID       = 256  // bytes of the X-Amzn-Trace-Id header; AWS's own stay below 150
-	maxTenantID      = 256  // characters (API model)
 )
 
 // Invoke's headers in net/http's canonical spelling.
@@ -60,7 +58,11 @@ func (s *Server) serveInvoke(c *call) error {
 	}
 	switch kind {
 	case dryRun:
-		if _, err := s.cfg.Catalog.Resolve(ref); err != nil {
+		target, err := s.cfg.Catalog.Resolve(ref)
+		if err == nil {
+			err = target.Version.CheckTenant(in.Tenant)
+		}
+		if err != nil {
 			return err
 		}
 		c.w.WriteHeader(http.StatusNoContent)
@@ -161,8 +163,9 @@ func readInvocation(c *call) (*lambda.Invocation, error) {
 			return nil, err
 		}
 	}
-	if len(h[tenantHeader]) > 0 {
-		return nil, checkTenant(first(h, tenantHeader))
+	var err error
+	if in.Tenant, err = readTenant(h); err != nil {
+		return nil, err
 	}
 	if len(h[durableHeader]) > 0 {
 		return nil, invalid("You cannot specify a durable execution name for a function without a durable configuration.")
@@ -181,16 +184,6 @@ func readClientContext(text string) (string, error) {
 		return "", lambda.Errorf(lambda.InvalidRequestContent, "Client context must be a valid Base64-encoded JSON object.")
 	}
 	return string(decoded), nil
-}
-
-// checkTenant refuses a tenant id: no function has tenant isolation yet, and to run it without would mix tenants.
-func checkTenant(id string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/=+-@ "
-	if id == "" || len(id) > maxTenantID || strings.Trim(id, letters) != "" {
-		return lambda.Errorf(lambda.Validation, "1 validation error detected: Value '%.512s' at 'tenantId' failed to satisfy constraint: "+
-			`Member must satisfy regular expression pattern: [a-zA-Z0-9\._:\/=+\-@ ]+`, id)
-	}
-	return invalid("The invoked function is not enabled with tenancy configuration.")
 }
 
 // traceID returns the caller's trace header, or a new one that is not sampled. A new one borrows the random bits of the

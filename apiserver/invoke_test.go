@@ -80,7 +80,9 @@ func TestInvokeRefusals(t *testing.T) {
 	wantCode(t, invoke(sdk.InvokeInput{LogType: "Head"}), lambda.Validation, "[None, Tail]")
 	wantCode(t, invoke(sdk.InvokeInput{ClientContext: aws.String("%%%")}), lambda.InvalidRequestContent, "valid Base64-encoded JSON object")
 	wantCode(t, invoke(sdk.InvokeInput{ClientContext: aws.String(strings.Repeat("A", 3584))}), lambda.InvalidRequestContent, "3583")
-	wantCode(t, invoke(sdk.InvokeInput{TenantId: aws.String("t")}), lambda.InvalidParameterValue, "not enabled with tenancy")
+	wantCode(t, invoke(sdk.InvokeInput{TenantId: aws.String("t"), InvocationType: types.InvocationTypeDryRun}), lambda.InvalidParameterValue, "not enabled with tenancy")
+	wantCode(t, invoke(sdk.InvokeInput{TenantId: aws.String("a*b")}), lambda.Validation, "Value 'a*b' at 'tenantId' failed to satisfy constraint")
+	wantCode(t, invoke(sdk.InvokeInput{TenantId: aws.String(strings.Repeat("x", 257))}), lambda.Validation, "Member must have length less than or equal to 256")
 	wantCode(t, invoke(sdk.InvokeInput{Payload: bytes.Repeat([]byte("1"), lambda.MaxPayload+1)}), lambda.RequestTooLarge,
 		"6291557 byte payload is too large for the RequestResponse invocation type (limit 6291556 bytes)")
 	wantCode(t, invoke(sdk.InvokeInput{Payload: bytes.Repeat([]byte("1"), lambda.MaxAsync+1), InvocationType: types.InvocationTypeEvent}), lambda.RequestTooLarge,

@@ -199,9 +199,13 @@ func TestRefusals(t *testing.T) {
 		"layer": {edit(func(in *sdk.CreateFunctionInput) {
 			in.Layers = []string{"arn:aws:lambda:us-east-1:000000000001:layer:l:1"}
 		}), lambda.InvalidParameterValue, "Layer version arn:aws:lambda:us-east-1:000000000001:layer:l:1 does not exist."},
-		"isolation": {edit(func(in *sdk.CreateFunctionInput) {
-			in.TenancyConfig = &types.TenancyConfig{TenantIsolationMode: "PER_TENANT"}
-		}), lambda.InvalidParameterValue, "TenancyConfig is not supported"},
+		"isolation of another kind": {edit(func(in *sdk.CreateFunctionInput) {
+			in.TenancyConfig = &types.TenancyConfig{TenantIsolationMode: "PER_USER"}
+		}), lambda.Validation, "at 'tenancyConfig.tenantIsolationMode' failed to satisfy constraint: Member must satisfy enum value set: [PER_TENANT]"},
+		"isolation and SnapStart": {edit(func(in *sdk.CreateFunctionInput) {
+			in.TenancyConfig = &types.TenancyConfig{TenantIsolationMode: types.TenantIsolationModePerTenant}
+			in.SnapStart = &types.SnapStart{ApplyOn: types.SnapStartApplyOnPublishedVersions}
+		}), lambda.InvalidParameterValue, "SnapStart is not supported for functions with tenant isolation"},
 		"reserved variable": {edit(func(in *sdk.CreateFunctionInput) {
 			in.Environment = &types.Environment{Variables: map[string]string{"AWS_REGION": "x", "OK": "y"}}
 		}), lambda.InvalidParameterValue, "Reserved keys used in this request: AWS_REGION"},

@@ -91,6 +91,11 @@ func (s *Server) createMapping(ctx context.Context, c *call, in *sdk.CreateEvent
 	if err != nil {
 		return nil, err
 	}
+	if ref, err := s.ref(c, in.FunctionName, nil); err == nil {
+		if err := s.refuseTenants(ref, "An event source mapping"); err != nil { // its records name no tenant
+			return nil, err
+		}
+	}
 	settings, err := json.Marshal(set)
 	if err != nil {
 		return nil, fmt.Errorf("encode an event source mapping: %w", err)

@@ -39,6 +39,9 @@ func (s *Server) serveOwn(c *call) error {
 	if isEventsPath(c.r.URL.Path) {
 		return s.serveEvents(c)
 	}
+	if hasPrefix(c.r.URL.Path, tenantsPath) {
+		return s.serveTenants(c)
+	}
 	if c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
 		return lambda.Errorf(lambda.UnknownOperation, "%s %s does not exist; use GET.", c.r.Method, c.r.URL.Path)
 	}

@@ -113,6 +113,9 @@ func (s *Server) routeTable() (map[*apimodel.Operation]handler, error) {
 		if !ok {
 			h = notBuilt
 		}
+		if what, excluded := untenanted[o.Name]; excluded {
+			h = s.excludeTenants(what, h)
+		}
 		table[o] = h
 		delete(built, o.Name)
 	}

@@ -98,6 +98,9 @@ func (s *Server) addSchedule(c *call, name string) error {
 	if _, err := s.cfg.Catalog.Resolve(ref); lambda.CodeOf(err) == lambda.ResourceNotFound {
 		return err
 	}
+	if err := s.refuseTenants(ref, "A schedule"); err != nil { // it names no tenant
+		return err
+	}
 	now := time.Now()
 	one := catalog.Schedule{Name: name, Account: c.account, Function: in.Function, Cron: in.Cron, Payload: in.Payload, Created: now, Last: now}
 	if in.Rate != "" {

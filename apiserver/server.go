@@ -63,6 +63,10 @@ type Config struct {
 	Provisioned func(catalog.Provision) ProvisionState
 	// Events takes asynchronous invocations. Optional: without it they are refused, and there are no schedules.
 	Events Events
+	// Tenants lists those of a function. Optional.
+	Tenants func(ctx context.Context, account lambda.AccountID, function string) (TenantList, error)
+	// JWKS returns the public keys of tenant tokens, as a JSON Web Key Set. Optional: without it there are none.
+	JWKS func() ([]byte, error)
 	// LinkKey signs the links under which code is downloaded; servers that share it honour each other's. Optional: random.
 	LinkKey []byte
 	Log     *slog.Logger // optional: slog.Default
@@ -159,6 +163,9 @@ func (s *Server) serve(c *call) error {
 	}
 	if len(c.r.URL.Path) > len(ownPrefix) && c.r.URL.Path[:len(ownPrefix)] == ownPrefix {
 		return s.serveOwn(c)
+	}
+	if c.r.URL.Path == jwksPath {
+		return s.serveJWKS(c)
 	}
 	var err error
 	if c.op, c.path, err = s.model.Match(c.r); err != nil {

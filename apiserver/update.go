@@ -107,6 +107,9 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *s
 	if err != nil {
 		return nil, err
 	}
+	if err := checkTenancy(f.Latest.PerTenant, in.SnapStart); err != nil {
+		return nil, err
+	}
 	f, _, err = s.cfg.Catalog.Update(ctx, f.ID(), aws.ToString(in.RevisionId), false, func(v *catalog.Version) error {
 		settings.apply(v)
 		layers.apply(v)

@@ -57,6 +57,8 @@ type Target struct {
 	InvokedARN string // with the qualifier that the caller wrote
 	// Provisioned says that some versions of the function have environments made ahead: the pool's first manager has them.
 	Provisioned bool
+	// TokenAudience is whom tenant tokens of the function are meant for; "" when it asks for none.
+	TokenAudience string
 }
 
 // get returns the decoded record of a key. A record that cannot be decoded is an error, not an absence: writing over it

@@ -29,6 +29,7 @@ import (
 //	api/trial/ACCOUNT/NAME/NUMBER     a rollout's word on a function version; "-=" stands for $LATEST
 //	api/mappinglock/ACCOUNT           the lock of an account's mappings
 //	api/ring/VERSION                  a version of the ring of managers, with leading zeros
+//	api/tokenkey/ID                   a public key of tenant tokens
 //	api/ringplan                      what an operator wants of the ring
 //	api/pending/ACCOUNT/NAME/=delete  a deletion that takes several batches has begun
 const (
@@ -56,6 +57,8 @@ const (
 	schedulePrefix = root + "schedule/"
 	urlPrefix      = root + "url/"
 	urlIDPrefix    = root + "urlid/"
+
+	tokenKeyPrefix = root + "tokenkey/"
 
 	ringPrefix  = root + "ring/"
 	ringPlanKey = root + "ringplan"

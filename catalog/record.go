@@ -94,6 +94,8 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(CodeSigning)
 	case strings.HasPrefix(k, mappingPrefix):
 		v = new(Mapping)
+	case strings.HasPrefix(k, tokenKeyPrefix):
+		v = new(lambda.TokenKey)
 	case strings.HasPrefix(k, ringPrefix):
 		v = new(RingVersion)
 	case k == ringPlanKey:

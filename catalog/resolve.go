@@ -32,7 +32,18 @@ func (c *Catalog) Resolve(ref lambda.Ref) (Target, error) {
 	if t.Version.State != lambda.Active {
 		return Target{}, notActive(t.Version.State, t.Version.StateReason)
 	}
+	if t.Version.PerTenant {
+		t.TokenAudience = f.tokenAudience()
+	}
 	return t, nil
+}
+
+func (f *Function) tokenAudience() string {
+	audience, wanted := f.Tags[lambda.TokenTag]
+	if wanted && audience == "" {
+		return f.arn
+	}
+	return audience
 }
 
 // resolveQualifier fills t for a version number or an alias.

@@ -63,6 +63,7 @@ type ServeOptions struct {
 	Metrics                string // loopback address on which metrics are served; "" is nowhere
 	TLSCert, TLSKey, TLSCA string
 	AWSEndpoints           map[string]string // service → URL
+	TokenIssuer            string            // of tenant tokens
 
 	ImageDirs       []string // from which container images may be read
 	PlainRegistries []string // that may be asked without TLS
@@ -135,7 +136,7 @@ the aws CLI, or any AWS SDK.`,
 	root.PersistentFlags().StringVar(&a.data, "data", "", "the server's data directory (default ~/.berth)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for scripts")
 	root.AddCommand(a.serveCommand(), a.envCommand(), a.deployCommand(), a.invokeCommand(), a.listCommand(),
-		a.logsCommand(), a.eventsCommand(), a.scheduleCommand(), a.runtimeCommand(), a.deleteCommand(), a.layerCommand(), a.urlCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
+		a.logsCommand(), a.eventsCommand(), a.tenantsCommand(), a.scheduleCommand(), a.runtimeCommand(), a.deleteCommand(), a.layerCommand(), a.urlCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
 		a.demoCommand(), a.versionCommand())
 	return root
 }

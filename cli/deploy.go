@@ -26,6 +26,7 @@ type deployFlags struct {
 	memory                 int32 // MB; 0 leaves it to the server
 	timeout                string
 	env, layers            []string
+	perTenant              bool
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -55,6 +56,7 @@ the code and the settings that are named; --env replaces all of the function's v
 	f.StringVar(&flags.timeout, "timeout", "", "time limit of a call, 1s–15m (default: as it is, 3s when new)")
 	f.StringArrayVarP(&flags.env, "env", "e", nil, "environment variable KEY=VALUE; may be given many times")
 	f.StringArrayVar(&flags.layers, "layer", nil, "layer NAME, NAME:VERSION or ARN; may be given many times, replaces all")
+	f.BoolVar(&flags.perTenant, "per-tenant", false, "give each tenant environments of its own; calls name theirs from then on (set when the function is made, for ever)")
 	return cmd
 }
 
@@ -64,6 +66,7 @@ type settings struct {
 	memory, timeout  *int32
 	env              *types.Environment
 	layers           []string // ARNs; nil leaves them
+	perTenant        bool     // at creation only
 }
 
 func (a *app) deploy(ctx context.Context, c *client.Client, source string, flags deployFlags) error {
@@ -104,7 +107,7 @@ func (a *app) deploy(ctx context.Context, c *client.Client, source string, flags
 }
 
 func parseSettings(flags deployFlags) (settings, error) {
-	set := settings{runtime: flags.runtime}
+	set := settings{runtime: flags.runtime, perTenant: flags.perTenant}
 	if flags.memory != 0 {
 		set.memory = &flags.memory
 	}
@@ -148,6 +151,9 @@ func (a *app) create(ctx context.Context, c *client.Client, name string, zipped 
 		Code: &types.FunctionCode{ZipFile: zipped}, MemorySize: set.memory, Timeout: set.timeout, Environment: set.env,
 		Layers: set.layers,
 	}
+	if set.perTenant {
+		in.TenancyConfig = &types.TenancyConfig{TenantIsolationMode: types.TenantIsolationModePerTenant}
+	}
 	if runtime.GOARCH == "arm64" {
 		in.Architectures = []types.Architecture{types.ArchitectureArm64}
 	}
@@ -160,6 +166,9 @@ func (a *app) create(ctx context.Context, c *client.Client, name string, zipped 
 // update changes what differs, settings first, so that new code never runs with the old handler's name.
 func (a *app) update(ctx context.Context, c *client.Client, now configuration, zipped []byte, set settings) (configuration, error) {
 	name := aws.ToString(now.FunctionName)
+	if set.perTenant && now.TenancyConfig == nil {
+		return now, usagef("function %s was made without tenant isolation, which cannot be added: take another name, or `berth delete %s` first", name, name)
+	}
 	if now.LastUpdateStatus == types.LastUpdateStatusInProgress || now.State == types.StatePending {
 		var err error // of an earlier change: it may have failed, and this one may mend it
 		if now, err = a.waitSettled(ctx, c, name); err != nil {

@@ -23,6 +23,7 @@ const maxPayloadRead = 64 << 20
 
 type invokeFlags struct {
 	payload, qualifier string
+	tenant             string
 	async, tail        bool
 }
 
@@ -44,6 +45,7 @@ the failure goes to standard error.`,
 	})
 	cmd.Flags().StringVarP(&flags.payload, "payload", "p", "{}", "JSON, @FILE, or - for standard input")
 	cmd.Flags().StringVarP(&flags.qualifier, "qualifier", "q", "", "version or alias to call (default $LATEST)")
+	cmd.Flags().StringVar(&flags.tenant, "tenant-id", "", "tenant whose call it is, of a function with tenant isolation")
 	cmd.Flags().BoolVar(&flags.async, "async", false, "hand the call over and do not wait for the answer")
 	cmd.Flags().BoolVarP(&flags.tail, "tail", "t", false, "print the end of the call's log on standard error")
 	return cmd
@@ -57,6 +59,9 @@ func (a *app) invoke(ctx context.Context, c *client.Client, name string, flags i
 	in := &lambda.InvokeInput{FunctionName: &name, Payload: payload}
 	if flags.qualifier != "" {
 		in.Qualifier = &flags.qualifier
+	}
+	if flags.tenant != "" {
+		in.TenantId = &flags.tenant
 	}
 	if flags.async {
 		in.InvocationType = types.InvocationTypeEvent

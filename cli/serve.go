@@ -16,6 +16,9 @@ import (
 // defaultAddr is where a server listens unless told otherwise: this machine only.
 const defaultAddr = "127.0.0.1:9000"
 
+// defaultIssuer is who signs tenant tokens unless the operator says otherwise.
+const defaultIssuer = "urn:berth"
+
 // Defaults of a process that is one of several.
 const (
 	defaultInternal = "127.0.0.1:0"
@@ -132,6 +135,7 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 	flags.StringSliceVar(&options.ImageDirs, "image-dir", nil, "directory of this machine from which container images may be read by whoever may make functions; repeat for each (default: none)")
 	flags.StringSliceVar(&options.PlainRegistries, "plain-registry", nil, "HOST:PORT of a registry that is asked without TLS; repeat for each (on loopback addresses it always is)")
 	flags.Int64Var(&imageMB, "image-size", maxImageMB, "MB that a container image may have, uncompressed; the same for all processes")
+	flags.StringVar(&options.TokenIssuer, "token-issuer", defaultIssuer, `who signs tenant tokens (the claim "iss"): a URL or name of your own, the same for all frontends`)
 	flags.StringVar(&options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
 	flags.StringVar(&options.Metrics, "metrics", "", "serve GET /metrics for Prometheus on this address (loopback only); default: off")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")

@@ -15,6 +15,7 @@ import (
 
 const (
 	eventsPath     = "/berth/v1/events/"
+	tenantsPath    = "/berth/v1/tenants/"
 	schedulesPath  = "/berth/v1/schedules"
 	maxOwnDocument = 64 << 20 // bytes of an answer: 100,000 schedules
 )

@@ -31,6 +31,7 @@ type processes struct {
 	worker      *serverproc.Server
 	managers    map[string]*serverproc.Server
 	frontends   []*client.Client
+	endpoints   []string                // of the frontends
 	mu          sync.Mutex              // of what is filled by several goroutines
 	members     map[string]engineMember // of the engine's cluster, by id; nil for one engine
 }
@@ -68,7 +69,7 @@ func startProcessesWith(t testing.TB, engineRoles string, managers, frontends in
 		}
 		c := client.New(s.Client)
 		t.Cleanup(c.Close)
-		p.frontends = append(p.frontends, c)
+		p.frontends, p.endpoints = append(p.frontends, c), append(p.endpoints, s.Client.Endpoint)
 	}
 	if t.Failed() {
 		t.FailNow()

@@ -66,6 +66,33 @@ func TestRetriesOfFailures(t *testing.T) {
 	}
 }
 
+// TestF10_RetriesKeepTheirTenant: failures of the function and throttles, both tried again.
+func TestF10_RetriesKeepTheirTenant(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.function("f", func(v *catalog.Version) { v.PerTenant = true })
+		w.config("f", catalog.EventConfig{Retries: number(2)})
+		attempts := 0
+		w.set(func(r run) (*lambda.Outcome, error) {
+			if attempts++; attempts == 2 {
+				return throttling(r)
+			}
+			return failing(r)
+		}, nil)
+		w.accept("f", "id", `{}`)
+		w.settle(time.Hour)
+		runs := w.runs()
+		if len(runs) != 4 {
+			t.Fatalf("ran %d times, want three attempts and one throttled", len(runs))
+		}
+		for i, r := range runs {
+			if r.tenant != "blue" || r.id != "id" {
+				t.Errorf("attempt %d: %+v", i, r)
+			}
+		}
+		w.empty("f")
+	})
+}
+
 // A retry that would come after the event's age has ended is not waited for (recorded in test_maxeventage).
 func TestAgeEndsBeforeRetry(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {

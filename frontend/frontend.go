@@ -78,6 +78,8 @@ type Config struct {
 	ShrinkWindow time.Duration // how old a manager's report may be
 	ReuseTries   int           // draws for an existing environment before one is made; negative for none
 	ReuseBudget  time.Duration // time for these draws
+	// Token signs tenant tokens, for functions that ask for them. nil: their calls fail.
+	Token func(context.Context, lambda.TokenClaims) (string, error)
 	// Weight of a manager in the draws of a pool; nil draws evenly.
 	Weight func(lambda.PoolID, lambda.ManagerID) float64
 	// Rand makes the draws. It must be safe for concurrent use; nil is the runtime's own source.
@@ -89,6 +91,8 @@ type Frontend struct {
 	cfg   Config
 	rng   *rand.Rand
 	pools sync.Map // lambda.PoolID → *poolView
+
+	throttles throttles
 }
 
 // New makes a frontend.
@@ -144,6 +148,9 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	if err != nil {
 		return nil, err
 	}
+	if err := target.Version.CheckTenant(inv.Tenant); err != nil {
+		return nil, err
+	}
 	runtime, err := f.cfg.RuntimeVersion(target.Version)
 	if err != nil {
 		return nil, err
@@ -154,22 +161,30 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	p.inFlight.Add(1)
 	defer p.inFlight.Add(-1)
 	for range tries {
-		outcome, err := f.try(ctx, p, req, inv, target.Provisioned)
+		outcome, err := f.try(ctx, p, req, inv, &target)
 		if err == nil || !errors.Is(err, lambda.ErrUnknownEnvironment) {
+			if err != nil && inv.Tenant != "" && lambda.CodeOf(err) == lambda.TooManyRequests {
+				f.throttles.add(req.Key)
+			}
 			return outcome, err
 		}
 	}
 	return nil, throttled(target.Pool)
 }
 
-func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, provisioned bool) (*lambda.Outcome, error) {
-	reservation, err := f.acquire(ctx, p, req, provisioned)
+func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, error) {
+	reservation, err := f.acquire(ctx, p, req, target.Provisioned)
 	if err != nil {
 		return nil, err
 	}
 	worker, ok := f.cfg.Worker(reservation.Worker)
 	if !ok {
 		return nil, lambda.Errorf(lambda.ServiceFailure, "worker %s is not known here", reservation.Worker)
+	}
+	if target.TokenAudience != "" {
+		if err := f.addToken(ctx, target, reservation.Environment, inv); err != nil {
+			return nil, err // the reservation ends by itself
+		}
 	}
 	return worker.Invoke(ctx, reservation, inv)
 }

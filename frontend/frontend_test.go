@@ -58,7 +58,9 @@ var (
 )
 
 func TestInvokeUsesTheFullEnvironmentKey(t *testing.T) {
-	s := &stage{version: active, answers: []error{nil}}
+	isolated := active
+	isolated.PerTenant = true
+	s := &stage{version: isolated, answers: []error{nil}}
 	inv := &lambda.Invocation{Payload: []byte(`1`), Tenant: "blue"}
 	out, err := newFrontend(s).Invoke(t.Context(), ref, inv)
 	if err != nil || string(out.Payload) != "1" {

@@ -13,6 +13,10 @@ import (
 // sweeps bounds how often a call asks all useful managers before it is throttled although room kept moving between them.
 const sweeps = 16
 
+// tenantTries bounds how many managers a call of a tenant asks for an environment of its own before one is made. After a change
+// of the ring it may be anywhere.
+const tenantTries = 16
+
 // route is one call's search for an environment among the managers of its pool.
 type route struct {
 	f     *Frontend
@@ -66,6 +70,9 @@ func (c *route) askAhead(ctx context.Context, r *ring.Ring) (lambda.Answer, erro
 // drawIn looks for an environment among the managers of S: by random draws for an existing one, within the budget of tries
 // and time, then at the next one drawn for an existing or a new one, then at the others.
 func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer, error) {
+	if c.req.Key.Tenant != "" {
+		return c.drawTenant(ctx)
+	}
 	drawn := c.draw(s)
 	began := time.Now()
 	reuse := min(c.f.cfg.ReuseTries, len(drawn)-1)
@@ -83,16 +90,46 @@ func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer
 	return c.each(ctx, drawn)
 }
 
-// draw returns S in random order, by the configured weights.
+// drawTenant looks for a tenant's environment among all useful managers, whatever S is: what a tenant has is little, and frontends
+// differ in what they believe of S. By the tenant's hash all of them begin at the same, so nearly every call finds what
+// there is at once. What there is not is made there too.
+func (c *route) drawTenant(ctx context.Context) (lambda.Answer, error) {
+	began := time.Now()
+	ranked := c.draw(c.order)
+	if len(ranked) > 1 && c.f.cfg.ReuseTries > 0 {
+		for _, id := range ranked[:min(len(ranked), tenantTries)] {
+			answer, err := c.askFor(ctx, id, true)
+			if err != nil || answer.Verdict == lambda.Granted {
+				return answer, err
+			}
+			if time.Since(began) >= c.f.cfg.ReuseBudget {
+				break
+			}
+		}
+		clear(c.last) // those at their quota are asked once more
+		c.asked = c.asked[:0]
+	}
+	return c.each(ctx, ranked)
+}
+
+// draw returns managers in random order, by the configured weights; for a call of a tenant in the tenant's own order.
 func (c *route) draw(s []lambda.ManagerID) []lambda.ManagerID {
 	drawn := slices.Clone(s)
 	if c.f.cfg.Weight == nil {
+		if c.req.Key.Tenant != "" {
+			ring.RankTenant(c.req.Key, drawn, nil)
+			return drawn
+		}
 		c.f.rng.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
 		return drawn
 	}
 	weights := make([]float64, len(drawn))
 	for i, id := range drawn {
 		weights[i] = max(0, c.f.cfg.Weight(c.p.id, id))
+	}
+	if c.req.Key.Tenant != "" {
+		ring.RankTenant(c.req.Key, drawn, weights)
+		return drawn
 	}
 	for i := range drawn {
 		j := i + c.f.weightedIndex(weights[i:])

@@ -64,6 +64,8 @@ type Version struct {
 	EphemeralMB int               // size of /tmp, 512–10,240
 	Env         map[string]string
 	Logging     Logging
+	// PerTenant: every call names a tenant, and no environment serves two of them. It never changes.
+	PerTenant bool `json:",omitempty"`
 }
 
 // Image is a function's container image, and what its owner has set in place of the image's own settings.
@@ -110,7 +112,7 @@ type EnvironmentKey struct {
 	Version  string
 	ConfigID string
 	Runtime  RuntimeVersionID
-	Tenant   string // "" without tenant isolation
+	Tenant   string // "" without tenant isolation; Unbound while it has served no tenant
 }
 
 // PoolID names the unit of concurrency limit and of routing: an account's unreserved pool or one function's reserved one.
@@ -146,8 +148,11 @@ type Invocation struct {
 	Payload       []byte // JSON, at most MaxPayload bytes
 	ClientContext string // JSON text (decoded from the header's base64), "" if none
 	TraceID       string // X-Amzn-Trace-Id, "" if none
-	Tenant        string
-	WantLog       bool // the caller asks for the last LogTail bytes of its log
+	Tenant        string // "" for functions without tenant isolation
+	// TenantToken proves to others, for a while, that the call is one of this tenant; "" where no token is asked for. It is a
+	// secret: never logged.
+	TenantToken string
+	WantLog     bool // the caller asks for the last LogTail bytes of its log
 	// Stream, when not nil, takes the response's bytes as they come. Not every runtime streams: a response that was not streamed
 	// is in Outcome.Payload as without.
 	Stream ResponseStream `json:"-"`

@@ -169,7 +169,8 @@ func (m *Manager) transfer(p *pool, to *estate, list []*environment) (busy int) 
 
 // part forgets an environment that has been handed over.
 func (m *Manager) part(e *environment, h *lambda.Handed) {
-	m.environments.Delete(e.id)
+	m.environments.CompareAndDelete(e.id, e)
+	e.set.isolated.count(-1)
 	if e.set.leaveEmpty() {
 		m.sets.CompareAndDelete(e.set.key, e.set)
 	}

@@ -105,6 +105,7 @@ func (s *set) released(e *environment, before state) {
 		return
 	}
 	e.record.habit.Left(before == reserved)
+	e.gainOver(time.Now())
 	if before == reserved {
 		e.pool.release()
 	}

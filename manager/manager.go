@@ -93,10 +93,12 @@ type Manager struct {
 	cfg          Config
 	pools        sync.Map // lambda.PoolID → *pool
 	sets         sync.Map // lambda.EnvironmentKey → *set
+	isolated     sync.Map // functionID → *isolated
 	environments sync.Map // lambda.EnvironmentID → *environment
 	provisions   *provisions
 	room         room
 	records      sync.Map     // lambda.EnvironmentKey without ConfigID and Runtime → *record
+	crowded      bool         // there are more records than maxRecords; the sweep's own
 	warming      atomic.Int64 // environments that the policy is making ahead of calls
 	rng          *rand.Rand
 	lost         sync.Map // lostOwner → struct{}: nothing of it is left on any worker
@@ -252,11 +254,19 @@ func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.Acquir
 	load := p.load(quota) // before the decision: see lambda.Load.Released
 	now := time.Now()
 	expires := now.Add(m.cfg.ReservationLimit)
-	if s, ok := m.sets.Load(req.Key); ok {
+	s, ok := m.sets.Load(req.Key)
+	if req.Key.Tenant != "" && !m.isolatedOf(req.Key).fair.mayRun(m, req.Key, quota, load.Running, false, now) {
+		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
+	}
+	if ok {
 		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires); verdict {
 		case lambda.Granted:
+			m.served(req.Key)
 			return granted(e, number, expires, false, load), nil
-		case lambda.Throttled, lambda.Moved:
+		case lambda.Throttled:
+			m.refused(req.Key, aSlot, quota, now)
+			return lambda.Answer{Verdict: verdict, Load: load}, nil
+		case lambda.Moved:
 			return lambda.Answer{Verdict: verdict, Load: load}, nil
 		}
 	}
@@ -266,7 +276,10 @@ func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.Acquir
 		}
 		return lambda.Answer{Verdict: lambda.Miss, Load: load}, nil
 	}
-	return m.acquireNew(ctx, p, t, req, quota, load, expires)
+	if req.Key.Tenant == "" {
+		return m.acquireNew(ctx, p, t, req, quota, load, expires)
+	}
+	return m.acquireForTenant(ctx, p, t, req, quota, load, expires)
 }
 
 func (m *Manager) acquireNew(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, load lambda.Load, expires time.Time) (lambda.Answer, error) {
@@ -294,10 +307,11 @@ func (m *Manager) register(key lambda.EnvironmentKey, e *environment) {
 	for {
 		v, ok := m.sets.Load(key)
 		if !ok {
-			v, _ = m.sets.LoadOrStore(key, &set{key: key})
+			v, _ = m.sets.LoadOrStore(key, &set{key: key, isolated: m.isolatedOf(key)})
 		}
 		e.set = v.(*set)
 		if e.set.add(e) {
+			e.set.isolated.count(1)
 			m.environments.Store(e.id, e)
 			return
 		}
@@ -315,9 +329,10 @@ func (m *Manager) forget(e *environment) {
 
 // drop takes an environment off the books, and its set when that was the last one; false when it was not there.
 func (m *Manager) drop(e *environment) bool {
-	if _, known := m.environments.LoadAndDelete(e.id); !known {
+	if !m.environments.CompareAndDelete(e.id, e) { // it may be known as one that was bound to a tenant since
 		return false
 	}
+	e.set.isolated.count(-1)
 	if e.set.remove(e) {
 		m.sets.CompareAndDelete(e.set.key, e.set)
 	}

@@ -24,12 +24,18 @@ const (
 	maxRecords = 20_000
 	// recordAge is how long a function is remembered that is not called: longer than any gap that policies tell apart.
 	recordAge = 24 * time.Hour
+	// tenantAge is that for one tenant of a function: callers can name as many as they like.
+	tenantAge = time.Hour
 )
 
 // record is what a manager remembers of one function version and tenant, over changes of its configuration.
 type record struct {
 	habit   Habit
 	warming *atomic.Int64 // Manager.warming
+	calls   atomic.Uint64 // since the record began
+
+	counted uint64    // calls, at the sweep that saw them change last; the sweep's own, as is active
+	active  time.Time // when that was
 
 	mu     sync.Mutex
 	last   lambda.AcquireRequest // for a new environment; its key is the current one
@@ -57,6 +63,20 @@ func (m *Manager) recordOf(key lambda.EnvironmentKey, memoryMB int, now time.Tim
 	return v.(*record)
 }
 
+// began notes a call.
+func (r *record) began(now time.Time) {
+	r.calls.Add(1)
+	r.habit.Began(now)
+}
+
+// silent reports whether the record's function had no call for so long. Only the sweep asks.
+func (r *record) silent(now time.Time, called time.Time, age time.Duration) bool {
+	if calls := r.calls.Load(); calls != r.counted || r.active.IsZero() {
+		r.counted, r.active = calls, now
+	}
+	return now.Sub(called) > age && now.Sub(r.active) > age
+}
+
 func (r *record) look() (lambda.AcquireRequest, time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,9 +99,8 @@ func (r *record) isPaused(now time.Time) bool {
 // adjust brings each function's idle environments to the number that is wanted.
 func (m *Manager) adjust(ctx context.Context, now time.Time, idle map[*record][]*environment) {
 	var short []shortage
-	known := 0
-	var oldest time.Time
-	var oldestKey any
+	var spare []spareRecord
+	known, crowded := 0, m.crowded
 	m.records.Range(func(key, v any) bool {
 		r := v.(*record)
 		known++
@@ -93,18 +112,21 @@ func (m *Manager) adjust(ctx context.Context, now time.Time, idle map[*record][]
 		if lack := min(ahead-len(list), maxWarming); lack > 0 && !r.isPaused(now) {
 			short = append(short, shortage{r, req, lack})
 		}
+		age := recordAge
+		if tenant := key.(lambda.EnvironmentKey).Tenant; tenant != "" && tenant != lambda.Unbound {
+			age = tenantAge
+		}
 		switch {
 		case len(list) > 0:
-		case now.Sub(called) > recordAge:
+		case r.silent(now, called, age):
 			m.records.Delete(key)
-		case oldestKey == nil || called.Before(oldest):
-			oldest, oldestKey = called, key
+		case crowded:
+			spare = append(spare, spareRecord{key, called})
 		}
 		return ctx.Err() == nil
 	})
-	if known > maxRecords && oldestKey != nil {
-		m.records.Delete(oldestKey)
-	}
+	m.crowded = known > maxRecords
+	m.forgetRecords(spare, known-maxRecords)
 	for _, list := range idle { // their function's record was dropped while they ran
 		m.endSurplus(ctx, list, 0)
 	}
@@ -114,6 +136,23 @@ func (m *Manager) adjust(ctx context.Context, now time.Time, idle map[*record][]
 	})
 	for _, s := range short {
 		m.makeAhead(ctx, s)
+	}
+}
+
+// spareRecord is a record without idle environments.
+type spareRecord struct {
+	key    any
+	called time.Time
+}
+
+// forgetRecords drops so many of those that were not called for longest.
+func (m *Manager) forgetRecords(list []spareRecord, over int) {
+	if over <= 0 {
+		return
+	}
+	slices.SortFunc(list, func(a, b spareRecord) int { return a.called.Compare(b.called) })
+	for _, r := range list[:min(over, len(list))] {
+		m.records.Delete(r.key)
 	}
 }
 
@@ -165,6 +204,10 @@ func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 		p.warming.Add(1)
 		m.warming.Add(1)
 		m.register(req.Key, e)
+		if e.set.isolated.fullFor(0, quota) {
+			m.drop(e)
+			return
+		}
 		m.spawn(func(ctx context.Context) { m.warm(ctx, e, req, w) })
 	}
 }

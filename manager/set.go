@@ -34,6 +34,7 @@ type environment struct {
 	pool    *pool     // whose call it has, while reserved; a function's pool may change between two calls
 	since   time.Time // idle since
 	record  *record   // of its function; nil for those that were made ahead (provisioned). Never changes
+	gained  *record   // of its function's unbound ones, during its first call of a tenant
 	seen    time.Time // since, as the sweep saw it; the sweep's own
 	number  uint64    // of the last reservation; 0 while one that was made ahead has had none
 	expires time.Time // of that reservation
@@ -55,7 +56,9 @@ type environment struct {
 
 // set holds the environments of one key. idle is a stack: the most recently used is on top.
 type set struct {
-	key   lambda.EnvironmentKey
+	key      lambda.EnvironmentKey
+	isolated *isolated // of its function; nil without tenant isolation
+
 	mu    sync.Mutex
 	idle  []*environment
 	ahead []*environment // idle ones that were made ahead: taken first, and not counted by the pool
@@ -114,6 +117,7 @@ func (e *environment) free(now time.Time) {
 		return
 	}
 	e.record.habit.Ended(now)
+	e.gainOver(now)
 	e.pool.release()
 }
 
@@ -150,7 +154,7 @@ func (s *set) take(p *pool, t *tenure, quota int, now, expires time.Time) (e *en
 	e.number++
 	s.worth.used(now)
 	if e.record != nil {
-		e.record.habit.Began(now)
+		e.record.began(now)
 	}
 	return e, e.number, lambda.Granted
 }

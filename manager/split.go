@@ -1,7 +1,10 @@
 package manager
 
 import (
+	"slices"
+
 	"berth/lambda"
+	"berth/ring"
 )
 
 // legacy is an environment that is to be left to somebody.
@@ -16,7 +19,7 @@ type legacy struct {
 //
 // Executions fill the parts by their slots, those that this manager keeps first; what they do not hold (a limit was lowered) goes
 // to the last. Idle environments of one key are spread over the first parts that together can run the pool's load, and fill the
-// following ones: so do frontends draw managers for calls, and a call that is drawn on a manager without an idle environment
+// following ones (those of a tenant go to its home): so do frontends draw managers for calls, and a call that is drawn on a manager without an idle environment
 // would start a new one. What is provisioned goes to the first part: the pool's first manager asks for slot 0.
 func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) []lambda.ManagerID {
 	free := make([]int, len(parts))
@@ -34,8 +37,17 @@ func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) 
 		}
 	}
 	spreads := map[lambda.EnvironmentKey]*spread{}
+	var homes []lambda.ManagerID
 	for i, l := range list {
 		if l.provisioned || l.inUse {
+			continue
+		}
+		if l.key.Tenant != "" && l.key.Tenant != lambda.Unbound {
+			if homes == nil {
+				homes = homesOf(parts)
+			}
+			ring.RankTenant(l.key, homes, nil)
+			heirs[i] = homes[0]
 			continue
 		}
 		s := spreads[l.key]
@@ -46,6 +58,17 @@ func split(parts []lambda.Part, self lambda.ManagerID, load int, list []legacy) 
 		heirs[i] = parts[s.next()].Manager
 	}
 	return heirs
+}
+
+// homesOf are the managers among which frontends look for a tenant's environments.
+func homesOf(parts []lambda.Part) []lambda.ManagerID {
+	var homes []lambda.ManagerID
+	for _, p := range parts {
+		if !slices.Contains(homes, p.Manager) {
+			homes = append(homes, p.Manager)
+		}
+	}
+	return homes
 }
 
 // fillOrder is the parts' order for executions: those that stay here come first.

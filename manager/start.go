@@ -20,6 +20,9 @@ const unreachableTries = 2
 // errMoved: the tenure under which a call was admitted has ended.
 var errMoved = errors.New("the pool has another manager now")
 
+// errMany: a function with tenant isolation has as many environments as it may have.
+var errMany = errors.New("the function has as many environments as it may have")
+
 // start asks a worker for a new environment and makes room for it when there is none. The pool has admitted it already;
 // that is given back when there is no environment (nil) but a refusal: Full, RateLimited, Throttled, Moved.
 func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, expires time.Time) (*environment, lambda.Verdict, error) {
@@ -47,12 +50,14 @@ func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.Acqu
 			return nil, lambda.RateLimited, nil
 		}
 		gained = true
-		e, err := m.startOn(ctx, p, t, req, expires, id, worker)
+		e, err := m.startOn(ctx, p, t, req, quota, expires, id, worker)
 		switch {
 		case err == nil:
 			return e, 0, nil
 		case errors.Is(err, errMoved):
 			return nil, lambda.Moved, nil
+		case errors.Is(err, errMany):
+			return nil, lambda.RateLimited, nil
 		case errors.Is(err, lambda.ErrNoCapacity):
 			refused = append(refused, id)
 		case errors.Is(err, lambda.ErrUnreachable) && ctx.Err() == nil && len(silent)+1 < unreachableTries:
@@ -87,12 +92,17 @@ func (m *Manager) hasIdle(key lambda.EnvironmentKey) bool {
 
 // startOn registers the environment before the worker knows of it: the worker may call back before Start returns. An
 // environment that the worker made although no answer came ends there with its lease.
-func (m *Manager) startOn(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, expires time.Time, id lambda.WorkerID, w Worker) (*environment, error) {
+func (m *Manager) startOn(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, expires time.Time, id lambda.WorkerID, w Worker) (*environment, error) {
 	now := time.Now()
 	e := m.newEnvironment(p, t.version, req, id, m.record(req, now))
 	e.state, e.expires = reserved, expires
-	e.record.habit.Began(now)
+	e.record.began(now)
+	m.gains(e, &req, now)
 	m.register(req.Key, e)
+	if e.set.isolated.fullFor(0, quota) { // another call was faster
+		m.forget(e)
+		return nil, errMany
+	}
 	if p.tenure.Load() != t { // whoever ended it may have looked before e was there
 		m.forget(e)
 		return nil, errMoved

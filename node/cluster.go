@@ -19,6 +19,7 @@ import (
 	"berth/placement"
 	"berth/ring"
 	"berth/runtimes"
+	"berth/tenanttoken"
 	"berth/wire"
 	"berth/worker"
 )
@@ -37,7 +38,9 @@ type cluster struct {
 	notifier *wire.Notifier
 	draining atomic.Bool // this process was told to stop
 
-	frontend bool // whether this process has the role
+	frontend bool                              // whether this process has the role
+	calls    atomic.Pointer[frontend.Frontend] // that of the role, once it is there
+	tokens   *tenanttoken.Signer               // with frontend or control
 	control  *control.Control
 	manager  *manager.Manager
 	worker   *worker.Worker

@@ -51,6 +51,7 @@ func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cl
 		return startEvents(cfg, l, engine, c.catalog, invoker)
 	}
 	f := frontend.New(frontend.Config{
+		Token:   c.tokens.Token,
 		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Rings: c.Rings, Limit: c.Limit,
 		Peers:          &peers{id: c.id, conn: engine.Conn(), view: c.members.View},
 		RuntimeVersion: c.versions().draw,

@@ -94,12 +94,15 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 		})
 		l.run("manager", c.manager.Run)
 	}
+	if cfg.Roles.Frontend || cfg.Roles.Control {
+		c.tokens = startTokens(cfg, l, cat)
+	}
 	if cfg.Roles.Control {
 		c.control = control.New(control.Config{
 			ID: c.boot, Store: engine.Catalog(), Alive: c.controlLives, Tasks: c.tasks(), Log: cfg.Log.With("part", "control"),
 		})
 	}
-	if err := c.serveStatus(engine.Conn()); err != nil {
+	if err := errors.Join(c.serveStatus(engine.Conn()), c.serveTenants(engine.Conn())); err != nil {
 		return err
 	}
 	if cfg.Roles.Manager || cfg.Roles.Worker {
@@ -202,9 +205,10 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	}
 	others := &peers{id: c.id, conn: engine.Conn(), view: c.members.View}
 	f := frontend.New(frontend.Config{
-		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Rings: c.Rings, Limit: c.Limit,
+		Token: c.tokens.Token, Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Rings: c.Rings, Limit: c.Limit,
 		RuntimeVersion: c.versions().draw,
 	})
+	c.calls.Store(f)
 	if err := others.serveLoad(f.Load); err != nil {
 		return err
 	}
@@ -224,7 +228,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	}
 	server, err := newServer(cfg, serverParts{
 		events: face, blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: calls.invoker, preparer: c, versions: c.versions(),
-		provisioned: c.provisioned, status: c.status, living: c.livingManagers,
+		provisioned: c.provisioned, status: c.status, living: c.livingManagers, tenants: c.tenants,
 		images: pictures, hosts: func() []string { return namesOf(c.members.View()) },
 	})
 	if err != nil {

@@ -29,6 +29,7 @@ import (
 	"berth/sandbox/namespace"
 	"berth/store"
 	"berth/store/jetstream"
+	"berth/tenanttoken"
 	"berth/worker"
 )
 
@@ -67,6 +68,9 @@ type Config struct {
 	AWSEndpoints map[string]string
 
 	Metrics string // loopback host:port where metrics are served; "" is nowhere
+
+	// TokenIssuer is the claim "iss" of tenant tokens.
+	TokenIssuer string
 }
 
 // Time limits of the HTTP server. A whole answer has none: it may take as long as a function (15 minutes). See readerLimit.
@@ -166,7 +170,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	}
 	server, err := newServer(cfg, serverParts{
 		events: face, blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: calls.invoker, preparer: roles.worker,
-		provisioned: roles.provisioned, status: roles.status,
+		provisioned: roles.provisioned, status: roles.status, tenants: roles.tenants,
 		versions: versions{cat, hostVersions(set)}, images: pictures, hosts: func() []string { return runtimeNames(set) },
 	})
 	if err != nil {
@@ -189,6 +193,14 @@ type roles struct {
 	// provisioned reports what there is of a provisioned concurrency.
 	provisioned func(catalog.Provision) apiserver.ProvisionState
 	status      func(context.Context) (admin.Status, error)
+	tenants     tenantsFunc
+}
+
+// startTokens starts what signs tenant tokens. A process without frontend or control role signs none.
+func startTokens(cfg Config, l *lifecycle, cat *catalog.Catalog) *tenanttoken.Signer {
+	signer := tenanttoken.New(tenanttoken.Config{Board: cat, Issuer: cfg.TokenIssuer, Log: cfg.Log})
+	l.run("tenant tokens", signer.Run)
+	return signer
 }
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
@@ -207,13 +219,13 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 		Current: single.current(version), Provisions: provisions(cat, version.now), Log: cfg.Log,
 	})
 	f := frontend.New(frontend.Config{
-		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
+		Token: startTokens(cfg, l, cat).Token, Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
 		RuntimeVersion: version.draw,
 	})
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version.now), status: single.status}, nil
+	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version.now), status: single.status, tenants: single.tenants(f)}, nil
 }
 
 // workerParts is what a worker gets from its process.

@@ -18,6 +18,7 @@ import (
 	"berth/logs"
 	"berth/store"
 	"berth/sts"
+	"berth/tenanttoken"
 )
 
 // server is the HTTP face: the Lambda API, and CloudWatch Logs and STS on the same port.
@@ -43,6 +44,7 @@ type serverParts struct {
 	events      apiserver.Events
 	status      func(context.Context) (admin.Status, error)
 	living      func() []lambda.ManagerID // see operations.managers
+	tenants     tenantsFunc
 }
 
 func newServer(cfg Config, p serverParts) (*server, error) {
@@ -52,7 +54,8 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 		Preparer:     &preparer{images: p.images, versions: p.versions, next: p.preparer},
 		Runtimes:     &hostRuntimes{p.versions, p.hosts},
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
-		Provisioned: p.provisioned, Events: p.events,
+		Provisioned: p.provisioned, Events: p.events, Tenants: p.tenants,
+		JWKS: func() ([]byte, error) { return tenanttoken.JWKS(p.catalog) },
 	})
 	if err != nil {
 		return nil, err

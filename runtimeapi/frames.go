@@ -27,7 +27,7 @@ import (
 //	'V' invoke   u32 length of meta · meta · payload
 //
 // meta is UTF-8: deadline in Unix milliseconds, request id, function ARN, trace id, client context, Cognito identity,
-// tenant, separated by NUL bytes; what is absent is empty. From the runtime to Berth:
+// tenant, tenant token, separated by NUL bytes; what is absent is empty. From the runtime to Berth:
 //
 //	'N' next         empty: wants its first event, or the next one after 'r' or 'e'
 //	'R' response     payload; at the same time asks for the next event
@@ -298,7 +298,7 @@ func appendInvoke(b []byte, ev *Event) []byte {
 	start := len(b)
 	b = append(b, 0, 0, 0, 0, frameInvoke, 0, 0, 0, 0)
 	b = strconv.AppendInt(b, ev.Deadline.UnixMilli(), 10)
-	for _, field := range [...]string{ev.RequestID, ev.InvokedARN, ev.TraceID, ev.ClientContext, ev.CognitoIdentity, ev.Tenant} {
+	for _, field := range [...]string{ev.RequestID, ev.InvokedARN, ev.TraceID, ev.ClientContext, ev.CognitoIdentity, ev.Tenant, ev.TenantToken} {
 		b = append(b, 0)
 		b = append(b, headerValue(field)...)
 	}

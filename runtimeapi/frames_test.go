@@ -112,14 +112,14 @@ func invoke(ctx context.Context, api *API, ev *Event) <-chan outcome {
 func TestFramesRoundTrip(t *testing.T) {
 	api, p, served := connect(t)
 	ev := &Event{RequestID: "id-1", Deadline: time.UnixMilli(1234567), InvokedARN: "arn:x", TraceID: "Root=1",
-		ClientContext: "{\"a\":\n\"\x00\"}", Tenant: "blue", Payload: []byte(`{"k":1}`)}
+		ClientContext: "{\"a\":\n\"\x00\"}", Tenant: "blue", TenantToken: "e.y.J", Payload: []byte(`{"k":1}`)}
 	done := invoke(short(t), api, ev) // before the runtime is ready: waits
 	p.send('N', "")
 	if err := api.WaitReady(short(t)); err != nil {
 		t.Fatal(err)
 	}
 	meta, payload := p.event()
-	want := []string{"1234567", "id-1", "arn:x", "Root=1", `{"a": " "}`, "", "blue"}
+	want := []string{"1234567", "id-1", "arn:x", "Root=1", `{"a": " "}`, "", "blue", "e.y.J"}
 	if strings.Join(meta, "|") != strings.Join(want, "|") || payload != `{"k":1}` {
 		t.Errorf("event %q %q", meta, payload)
 	}

@@ -88,7 +88,7 @@ func TestHTTPInvocation(t *testing.T) {
 	expect(t, addr, "POST", base+"invocation/x/response", "1", 400, invalidID)
 
 	ev := &Event{RequestID: "id-1", Deadline: time.UnixMilli(99), InvokedARN: "arn:x", TraceID: "Root=1", ClientContext: "{\"a\":\r\n\"ü\"}",
-		CognitoIdentity: `{"i":1}`, Tenant: "blue", Payload: []byte(`{"k":1}`)}
+		CognitoIdentity: `{"i":1}`, Tenant: "blue", TenantToken: "e.y.J", Payload: []byte(`{"k":1}`)}
 	done := invoke(short(t), api, ev)
 	status, h, body := call(t, addr, "GET", base+"invocation/next", "")
 	if status != 200 || body != `{"k":1}` {
@@ -97,7 +97,7 @@ func TestHTTPInvocation(t *testing.T) {
 	for name, want := range map[string]string{
 		"Lambda-Runtime-Aws-Request-Id": "id-1", "Lambda-Runtime-Deadline-Ms": "99", "Lambda-Runtime-Invoked-Function-Arn": "arn:x",
 		"Lambda-Runtime-Trace-Id": "Root=1", "Lambda-Runtime-Client-Context": `{"a":  "ü"}`, "Lambda-Runtime-Cognito-Identity": `{"i":1}`,
-		"Lambda-Runtime-Aws-Tenant-Id": "blue", "Content-Type": "application/json", "Content-Length": "7",
+		"Lambda-Runtime-Aws-Tenant-Id": "blue", TokenHeader: "e.y.J", "Content-Type": "application/json", "Content-Length": "7",
 	} {
 		if h.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, h.Get(name), want)

@@ -256,6 +256,7 @@ func appendEventHead(b []byte, ev *Event, last bool) []byte {
 		{"\r\nLambda-Runtime-Cognito-Identity: ", ev.CognitoIdentity},
 		{"\r\nLambda-Runtime-Invoked-Function-Arn: ", ev.InvokedARN},
 		{"\r\nLambda-Runtime-Aws-Tenant-Id: ", ev.Tenant},
+		{"\r\n" + TokenHeader + ": ", ev.TenantToken},
 	} {
 		if f.value != "" {
 			b = append(append(b, f.name...), headerValue(f.value)...)

@@ -13,6 +13,9 @@ import (
 	"berth/lambda"
 )
 
+// TokenHeader carries Event.TenantToken in answers to /next. It is Berth's own; AWS has none like it.
+const TokenHeader = "Lambda-Runtime-Berth-Tenant-Token"
+
 // ErrReset is what a waiting call gets when the runtime process was reset or the API closed under it.
 var ErrReset = errors.New("the runtime was reset")
 
@@ -25,6 +28,7 @@ type Event struct {
 	ClientContext   string // JSON, "" if none
 	CognitoIdentity string // JSON, "" if none
 	Tenant          string
+	TenantToken     string // proves to others whose call it is; "" if the function asks for none
 	Payload         []byte
 	Stream          lambda.ResponseStream // takes a response that the runtime streams, as it comes; nil: such a response is collected
 }

@@ -38,8 +38,8 @@ func (w *Worker) Adopt(_ context.Context, req lambda.AdoptRequest) (lambda.Adopt
 			answer.Next = list.last
 			break
 		}
-		if h, ok := e.adopt(&req, until); ok {
-			list.add(e, h)
+		if key, h, ok := e.adopt(&req, until); ok {
+			list.add(e, key, h)
 		}
 	}
 	answer.Pools = list.pools
@@ -82,16 +82,16 @@ func (e *environment) heirOf(req *lambda.AdoptRequest) (mine, theirs bool) {
 // adopt changes the owner. A lost owner may have given away the next reservation of an idle environment, which may be on its
 // way: that number is used up, so the environment is never used through its old owner again. An adopter that was restarted keeps
 // the epoch: it may have newer environments here, which it knows.
-func (e *environment) adopt(req *lambda.AdoptRequest, until time.Time) (h lambda.Handed, ok bool) {
+func (e *environment) adopt(req *lambda.AdoptRequest, until time.Time) (key lambda.EnvironmentKey, h lambda.Handed, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.state == Ending || e.state == Gone || e.mustEnd && e.state != Running && !e.claimed {
-		return h, false
+		return key, h, false
 	}
 	anew := e.ownerID != req.Owner
 	if anew {
 		if !e.own(req.Owner) {
-			return h, false
+			return key, h, false
 		}
 		e.epoch = req.Epoch
 	}
@@ -108,7 +108,7 @@ func (e *environment) adopt(req *lambda.AdoptRequest, until time.Time) (h lambda
 	case e.state == Reserved, e.state == Starting && !e.claimed:
 		h.Reservation++ // given away, and not used yet
 	}
-	return h, true
+	return e.key, h, true
 }
 
 // handedList sorts adopted environments by pool and key.
@@ -121,7 +121,7 @@ type handedList struct {
 
 func newHandedList() *handedList { return &handedList{at: map[lambda.PoolID]int{}} }
 
-func (l *handedList) add(e *environment, h lambda.Handed) {
+func (l *handedList) add(e *environment, key lambda.EnvironmentKey, h lambda.Handed) {
 	i, ok := l.at[e.pool]
 	if !ok {
 		i = len(l.pools)
@@ -129,10 +129,10 @@ func (l *handedList) add(e *environment, h lambda.Handed) {
 		l.pools = append(l.pools, lambda.HandedPool{Pool: e.pool})
 	}
 	p := &l.pools[i]
-	k := slices.IndexFunc(p.Keys, func(k lambda.HandedKey) bool { return k.Key == e.key })
+	k := slices.IndexFunc(p.Keys, func(k lambda.HandedKey) bool { return k.Key == key })
 	if k < 0 {
 		k = len(p.Keys)
-		p.Keys = append(p.Keys, lambda.HandedKey{Key: e.key, Timeout: e.version.Timeout, MemoryMB: e.version.MemoryMB})
+		p.Keys = append(p.Keys, lambda.HandedKey{Key: key, Timeout: e.version.Timeout, MemoryMB: e.version.MemoryMB})
 	}
 	p.Keys[k].Environments = append(p.Keys[k].Environments, h)
 	l.n, l.last = l.n+1, e.id

@@ -18,7 +18,7 @@ import (
 type environment struct {
 	w       *Worker
 	id      lambda.EnvironmentID
-	key     lambda.EnvironmentKey
+	key     lambda.EnvironmentKey // Tenant is guarded by mu, and changes once at most: see lambda.Unbound
 	version *lambda.Version
 	pool    lambda.PoolID // for adopters to ask by; means nothing here
 	bytes   int64         // admitted

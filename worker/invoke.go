@@ -37,7 +37,7 @@ func (w *Worker) Invoke(ctx context.Context, res lambda.Reservation, inv *lambda
 		e.release(res.Number)
 		return nil, err
 	}
-	waiting, err := e.claim(&res, time.Now())
+	waiting, err := e.claim(&res, inv.Tenant, time.Now())
 	switch {
 	case errors.Is(err, ErrNotReserved):
 		return nil, err
@@ -67,13 +67,13 @@ func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 	if err := e.thaw(); err != nil {
 		return nil, e.systemFailure(err)
 	}
-	e.out.begin(start, inv.RequestID, inv.WantLog)
+	e.out.begin(start, inv)
 	deadline := start.Add(e.version.Timeout)
 
 	resp, f, err := e.exchange(inv, deadline)
 	if err != nil {
 		e.ended = nil
-		e.out.finish(&report{requestID: inv.RequestID, end: time.Now(), duration: time.Since(start),
+		e.out.finish(&report{requestID: inv.RequestID, tenant: inv.Tenant, end: time.Now(), duration: time.Since(start),
 			failure: &failure{class: lambda.Exited, errorType: "Sandbox.Failure", message: "the environment broke"}})
 		return nil, e.systemFailure(err)
 	}
@@ -120,7 +120,7 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 		}
 		resp, err = e.api.Invoke(ctx, &runtimeapi.Event{
 			RequestID: inv.RequestID, Deadline: deadline, InvokedARN: inv.InvokedARN, TraceID: inv.TraceID,
-			ClientContext: inv.ClientContext, Tenant: inv.Tenant, Payload: inv.Payload, Stream: inv.Stream,
+			ClientContext: inv.ClientContext, Tenant: inv.Tenant, TenantToken: inv.TenantToken, Payload: inv.Payload, Stream: inv.Stream,
 		})
 		if err == nil {
 			if killed != nil {
@@ -229,7 +229,7 @@ func (e *environment) restartLater(reason extensions.Reason) {
 // conclude writes the end of the invocation's log and makes the outcome.
 func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response, f *failure, start time.Time) *lambda.Outcome {
 	end := time.Now()
-	r := report{requestID: inv.RequestID, end: end, duration: end.Sub(start), failure: f}
+	r := report{requestID: inv.RequestID, tenant: inv.Tenant, end: end, duration: end.Sub(start), failure: f}
 	if r.produced = len(resp.Payload); resp.Streamed {
 		r.produced = int(resp.StreamedBytes)
 	}

@@ -21,6 +21,7 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 // report is what is said of one finished invocation.
 type report struct {
 	requestID string
+	tenant    string // "" without tenant isolation
 	end       time.Time
 	duration  time.Duration
 	init      time.Duration // 0 unless this invocation was the first after a good init phase
@@ -30,7 +31,7 @@ type report struct {
 }
 
 // startLine opens an invocation; mu is held.
-func (s *logStream) startLine(now time.Time, requestID string) {
+func (s *logStream) startLine(now time.Time, requestID, tenant string) {
 	b := s.scratch[:0]
 	if s.asJSON {
 		if levelInfo < s.sysMin {
@@ -40,7 +41,7 @@ func (s *logStream) startLine(now time.Time, requestID string) {
 		b = append(append(b, `{"requestId":"`...), requestID...)
 		b = append(append(b, `","functionArn":"`...), s.version.FunctionARN()...)
 		b = append(append(b, `","version":"`...), s.version.Number...)
-		b = append(b, "\"}}\n"...)
+		b = append(appendTenant(append(b, '"'), tenant), "}}\n"...)
 	} else {
 		b = append(append(b, "START RequestId: "...), requestID...)
 		b = append(append(b, " Version: "...), s.version.Number...)
@@ -101,7 +102,8 @@ func (s *logStream) jsonReport(r *report) {
 	}
 	if s.sysMin <= levelDebug || level == levelWarn {
 		b := append(append(appendHead(nil, r.end, "platform.runtimeDone"), `{"requestId":"`...), r.requestID...)
-		b = append(append(append(b, `",`...), status...), `,"metrics":{"durationMs":`...)
+		b = append(append(appendTenant(append(b, '"'), r.tenant), ','), status...)
+		b = append(b, `,"metrics":{"durationMs":`...)
 		b = append(appendExactMillis(b, r.duration), `,"producedBytes":`...)
 		b = append(strconv.AppendInt(b, int64(r.produced), 10), "}}}\n"...)
 		s.event(string(b), r.end)
@@ -110,7 +112,7 @@ func (s *logStream) jsonReport(r *report) {
 		return
 	}
 	b := append(append(appendHead(s.scratch[:0], r.end, "platform.report"), `{"requestId":"`...), r.requestID...)
-	b = appendExactMillis(append(b, `","metrics":{"durationMs":`...), r.duration)
+	b = appendExactMillis(append(appendTenant(append(b, '"'), r.tenant), `,"metrics":{"durationMs":`...), r.duration)
 	b = strconv.AppendInt(append(b, `,"billedDurationMs":`...), r.billed(), 10)
 	b = strconv.AppendInt(append(b, `,"memorySizeMB":`...), int64(s.version.MemoryMB), 10)
 	b = strconv.AppendInt(append(b, `,"maxMemoryUsedMB":`...), int64(r.maxMemory), 10)
@@ -250,6 +252,15 @@ func appendHead(b []byte, now time.Time, kind string) []byte {
 	b = now.UTC().AppendFormat(b, timeLayout)
 	b = append(append(b, `","type":"`...), kind...)
 	return append(b, `","record":`...)
+}
+
+// appendTenant writes the member that platform events have of functions with tenant isolation (developer guide, "Monitoring
+// with tenant isolation").
+func appendTenant(b []byte, tenant string) []byte {
+	if tenant == "" {
+		return b
+	}
+	return strconv.AppendQuote(append(b, `,"tenantId":`...), tenant)
 }
 
 // appendMillis writes d in ms with two decimals.

@@ -200,11 +200,11 @@ func (s *logStream) passOn(since time.Time) {
 }
 
 // begin opens an invocation's part of the log.
-func (s *logStream) begin(now time.Time, requestID string, want bool) {
+func (s *logStream) begin(now time.Time, inv *lambda.Invocation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.want, s.tail = want, s.tail[:0]
-	s.startLine(now, requestID)
+	s.want, s.tail = inv.WantLog, s.tail[:0]
+	s.startLine(now, inv.RequestID, inv.Tenant)
 }
 
 // finish closes an invocation's part of the log and returns its tail, if it was asked for.

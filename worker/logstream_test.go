@@ -62,7 +62,7 @@ func TestTailIsTheLast4096Bytes(t *testing.T) {
 	s, _ := testStream()
 	now := time.Now()
 	var all strings.Builder
-	s.begin(now, "r1", true)
+	s.begin(now, &lambda.Invocation{RequestID: "r1", WantLog: true})
 	all.WriteString("START RequestId: r1 Version: $LATEST\n")
 	for i := range 5000 {
 		line := fmt.Sprintf("line %d %s\n", i, strings.Repeat("z", i%100))
@@ -79,7 +79,7 @@ func TestTailIsTheLast4096Bytes(t *testing.T) {
 	if want := all.String(); tail != want[len(want)-lambda.LogTail:] {
 		t.Errorf("tail %q", tail)
 	}
-	s.begin(now, "r2", false)
+	s.begin(now, &lambda.Invocation{RequestID: "r2", WantLog: false})
 	if s.finish(&report{requestID: "r2", end: now}) != nil {
 		t.Error("a tail nobody asked for")
 	}
@@ -116,7 +116,7 @@ func TestJSONEventsAndLevels(t *testing.T) {
 		s, sink := testStream(asJSON(app, system))
 		s.initStart(now)
 		s.initDone(now, 88200*time.Microsecond)
-		s.begin(now, "r1", false)
+		s.begin(now, &lambda.Invocation{RequestID: "r1", WantLog: false})
 		for _, line := range []string{"plain", `{"level":"debug","m":1}`, `{"level":"WARN"}`, `{"level":30}`, `{"Level":"error"`} {
 			s.write([]byte(line+"\n"), now)
 		}
@@ -153,7 +153,7 @@ func TestJSONEventsAndLevels(t *testing.T) {
 
 	s, sink := testStream(asJSON("", "DEBUG"))
 	s.initStart(now)
-	s.begin(now, "r1", false)
+	s.begin(now, &lambda.Invocation{RequestID: "r1", WantLog: false})
 	s.finish(&report{requestID: "r1", end: now, duration: 1500 * time.Microsecond, init: 88200 * time.Microsecond, maxMemory: 32, produced: 8,
 		failure: &failure{class: lambda.HandlerErr, errorType: `a"b`}})
 	want := []string{

@@ -44,9 +44,13 @@ func (e *environment) to(next State) bool {
 
 // claim takes the turn for one invocation. While the environment is starting, the turn follows when e.started is closed:
 // waiting is true then.
-func (e *environment) claim(res *lambda.Reservation, now time.Time) (waiting bool, err error) {
+//
+// An environment that has had no invocation yet is bound to the call's tenant here, and is never another's (invariant I2):
+// whatever owners believe, this is the last line.
+func (e *environment) claim(res *lambda.Reservation, tenant string, now time.Time) (waiting bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	bound, its := lambda.Bind(e.key.Tenant, tenant)
 	switch {
 	case e.mustEnd || e.state == Ending || e.state == Gone:
 		return false, fmt.Errorf("%w: %s is ending", lambda.ErrUnknownEnvironment, e.id)
@@ -58,7 +62,10 @@ func (e *environment) claim(res *lambda.Reservation, now time.Time) (waiting boo
 		return false, fmt.Errorf("%w: the lease of %s is over", lambda.ErrUnknownEnvironment, e.id) // tend ends it
 	case e.state == Running || e.state == Starting && (e.claimed || e.released):
 		return false, fmt.Errorf("%w: %s is %s for another one", ErrNotReserved, e.id, e.state)
+	case !its:
+		return false, fmt.Errorf("%w: %s is another tenant's", ErrNotReserved, e.id)
 	}
+	e.key.Tenant = bound
 	e.reservation = max(e.reservation, res.Number)
 	if e.state == Starting {
 		e.claimed = true

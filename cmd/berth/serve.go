@@ -38,5 +38,6 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		AWSEndpoints: o.AWSEndpoints,
 		Metrics:      o.Metrics,
 		ImageDirs:    o.ImageDirs, PlainRegistries: o.PlainRegistries, ImageBytes: o.ImageBytes,
+		TokenIssuer: o.TokenIssuer,
 	})
 }

@@ -126,6 +126,16 @@ func (m stubborn) HandOver(_ context.Context, req lambda.HandOverRequest) (lambd
 	return answer, nil
 }
 
+// mingling forgets to which tenants it has bound environments.
+type mingling struct{ Manager }
+
+func (m mingling) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	if req.Key.Tenant != "" {
+		req.Key.Tenant = lambda.Unbound
+	}
+	return m.Manager.Acquire(ctx, req)
+}
+
 // TestPlantedBugsAreCaught is the test of the simulator: each bug is found within 200 seeds, by its invariant.
 func TestPlantedBugsAreCaught(t *testing.T) {
 	const within = 200
@@ -145,6 +155,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		}}},
 		{"inherited executions not counted", "I3:", Tamper{Manager: func(m Manager) Manager { return careless{m} }}},
 		{"a predecessor that goes on", "I3:", Tamper{Manager: func(m Manager) Manager { return stubborn{m} }}},
+		{"binding to a tenant forgotten", "I2:", Tamper{Manager: func(m Manager) Manager { return mingling{m} }}},
 		{"off-by-one cap", "I3:", Tamper{Limit: func(limit int) int { return limit + 1 }}},
 		{"leaked reservation", "I5:", Tamper{Worker: func(w manager.Worker) manager.Worker { return leaky{w} }}},
 	} {

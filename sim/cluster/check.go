@@ -28,6 +28,7 @@ type checker struct {
 	inside  map[lambda.EnvironmentID]string                // environment → the request that runs in it
 	serves  map[lambda.EnvironmentID]lambda.EnvironmentKey // environment → what it has served
 	wants   map[string]function                            // request → its function
+	tenants map[string]string                              // request → its tenant
 	running map[lambda.PoolID]int
 	ahead   int                              // running in environments that were made ahead
 	losses  map[lambda.ManagerID][]time.Time // when each manager was lost or replaced
@@ -39,15 +40,15 @@ func newChecker(c *Cluster) *checker {
 	return &checker{
 		c: c, runs: map[string]lambda.EnvironmentID{}, inside: map[lambda.EnvironmentID]string{},
 		serves: map[lambda.EnvironmentID]lambda.EnvironmentKey{}, wants: map[string]function{}, running: map[lambda.PoolID]int{},
-		losses: map[lambda.ManagerID][]time.Time{}, answers: map[string]int{}, given: map[string]string{},
+		tenants: map[string]string{}, losses: map[lambda.ManagerID][]time.Time{}, answers: map[string]int{}, given: map[string]string{},
 	}
 }
 
 // asked notes that an invocation was sent to a frontend.
-func (k *checker) asked(request string, f function) {
+func (k *checker) asked(request, tenant string, f function) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.wants[request] = f
+	k.wants[request], k.tenants[request] = f, tenant
 	k.answers[request] = 0
 }
 
@@ -75,6 +76,9 @@ func (k *checker) began(e *environment, r lambda.Reservation, inv *lambda.Invoca
 	if e.key.Account != account || e.key.Function != f.name || e.key.ConfigID != f.version.ConfigID {
 		k.c.history.violate("I2: environment %s of %+v was given a call of %s", e.id, e.key, f.name)
 	}
+	if e.key.Tenant != k.tenants[inv.RequestID] {
+		k.c.history.violate("I2: environment %s of tenant %q was given a call of tenant %q", e.id, e.key.Tenant, k.tenants[inv.RequestID])
+	}
 	if served, ok := k.serves[e.id]; ok && served != e.key {
 		k.c.history.violate("I2: environment %s served %+v and serves %+v", e.id, served, e.key)
 	}
@@ -93,6 +97,11 @@ func (k *checker) began(e *environment, r lambda.Reservation, inv *lambda.Invoca
 // its manager should not have given it.
 func (k *checker) double(e *environment, r lambda.Reservation, inv *lambda.Invocation) {
 	k.c.history.violate("I1: environment %s is busy with reservation %d, and %d was given to %s", e.id, e.reservation, r.Number, inv.RequestID)
+}
+
+// mixed is a reservation that was given to another tenant's call: the worker refused it, but its manager should not have given it.
+func (k *checker) mixed(e *environment, inv *lambda.Invocation) {
+	k.c.history.violate("I2: environment %s is tenant %q's, and was given to %s of tenant %q", e.id, e.key.Tenant, inv.RequestID, inv.Tenant)
 }
 
 func (k *checker) ended(e *environment, inv *lambda.Invocation, _ bool) {

@@ -57,6 +57,7 @@ type function struct {
 	pool    lambda.PoolID
 	version *lambda.Version
 	mean    time.Duration // of a call
+	tenants []string      // whose calls it gets; none without tenant isolation
 }
 
 const (
@@ -98,6 +99,7 @@ func newCluster(o Options) *Cluster {
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.shape = newShape(c.rng)
+	c.shape.addTenants(o.Seed)
 	c.check = newChecker(c)
 	c.wishes = newWishes(c.rng, c.shape.functions)
 	for i := range c.shape.managers + spareManagers {
@@ -149,6 +151,17 @@ func newShape(rng *rand.Rand) shape {
 		s.functions = append(s.functions, f)
 	}
 	return s
+}
+
+// addTenants gives the last function tenants in half of the seeds; the first is the one that may be provisioned. The draws are its
+// own, so that the other seeds stay what they were.
+func (s *shape) addTenants(seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	if rng.IntN(2) == 0 {
+		f := &s.functions[len(s.functions)-1]
+		f.version.PerTenant = true
+		f.tenants = []string{"t0", "t1", "t2"}[:2+rng.IntN(2)]
+	}
 }
 
 // roomLimit is how long calls wait for room: as long as the manager's default says, but in each fourth seed not at all. Calls

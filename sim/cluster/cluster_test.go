@@ -27,6 +27,19 @@ func TestInvariantsHoldUnderFaults(t *testing.T) {
 	}
 }
 
+// TestUnboundEnvironmentsAreBound: there are such in the simulation, or it would not show that they are bound once only.
+func TestUnboundEnvironmentsAreBound(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(racedSeeds) {
+		h := simulate(t, Options{Seed: seed})
+		if n := len(slices.DeleteFunc(h.Events, func(e Event) bool { return e.Kind != "bind" })); n > 0 {
+			t.Logf("seed %d binds %d", seed, n)
+			return
+		}
+	}
+	t.Errorf("in %d seeds none was bound", racedSeeds)
+}
+
 // TestThousandSeeds runs them with the command, so without the race detector.
 func TestThousandSeeds(t *testing.T) {
 	if testing.Short() {

@@ -44,6 +44,9 @@ var scripts = map[string]string{
 	"its sandbox cannot be made":          "startbroken, gone, invoke 1, renew 1, start",
 	"its sandbox cannot be made, called":  "startbroken, invoke 1, gone, invoke 1",
 	"expired":                             "start, ready, late 1, invoke 1, finish, late 2, late 1",
+	"unbound until its first call":        "startunbound, ready, invoke 1, invoke 1 blue, finish, invoke 2 green, invoke 2 blue, finish, invoke 3, invoke 3 *",
+	"bound while it starts":               "startunbound, invoke 1 green, ready, finish, invoke 2 blue, invoke 2 green, finish",
+	"no tenants":                          "start, ready, invoke 1 blue, invoke 1, finish",
 	"no room":                             "start, full, ready, invoke 1, finish, end, gone, full",
 }
 
@@ -97,7 +100,8 @@ func play(m machine, script string, expected []string) []string {
 func (p *player) step(step string) string {
 	word, rest, _ := strings.Cut(step, " ")
 	var n uint64
-	fmt.Sscan(rest, &n)
+	var tenant string
+	fmt.Sscan(rest, &n, &tenant)
 	ctx := context.Background()
 	v := &lambda.Version{Account: account, Function: "f0", Number: lambda.Latest, ConfigID: "c1", State: lambda.Active, MemoryMB: 128, Timeout: time.Minute}
 	req := lambda.StartRequest{Environment: parityEnvironment, Owner: "m1", Version: v,
@@ -107,8 +111,11 @@ func (p *player) step(step string) string {
 		owner, word = "", strings.TrimPrefix(word, "stranger")
 	}
 	switch word {
-	case "start", "startahead", "startbroken", "full":
+	case "start", "startahead", "startbroken", "startunbound", "full":
 		p.request(word == "startbroken")
+		if word == "startunbound" {
+			v.PerTenant, req.Key.Tenant = true, lambda.Unbound
+		}
 		if req.Ahead = word == "startahead"; word == "full" {
 			req.Environment, v.MemoryMB = "e-2", 1024 // more than there is
 		}
@@ -123,7 +130,7 @@ func (p *player) step(step string) string {
 		if word == "late" {
 			expires = time.Now().Add(-time.Second)
 		}
-		return p.invoke(lambda.Reservation{Environment: parityEnvironment, Number: n, Expires: expires})
+		return p.invoke(lambda.Reservation{Environment: parityEnvironment, Number: n, Expires: expires}, tenant)
 	case "finish":
 		p.machine.finish()
 		select {
@@ -142,12 +149,12 @@ func (p *player) step(step string) string {
 }
 
 // invoke begins a call. Its answer is that of the worker if it is refused, else it comes with the next "finish".
-func (p *player) invoke(r lambda.Reservation) string {
+func (p *player) invoke(r lambda.Reservation, tenant string) string {
 	refused := make(chan string, 1)
 	ctx := &watched{Context: context.Background(), looked: make(chan struct{}, 1)}
 	p.asks()
 	go func() {
-		out, err := p.Invoke(ctx, r, &lambda.Invocation{RequestID: fmt.Sprint("r", r.Number), Payload: []byte(`1`)})
+		out, err := p.Invoke(ctx, r, &lambda.Invocation{RequestID: fmt.Sprint("r", r.Number), Tenant: tenant, Payload: []byte(`1`)})
 		switch {
 		case err == nil && out.Class == lambda.OK:
 			p.calls <- "ok"

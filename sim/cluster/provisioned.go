@@ -197,7 +197,7 @@ func (k *checker) endAhead() {
 func (k *checker) probeAhead() {
 	const took = 2 * time.Second
 	ended := make(chan string, 1)
-	k.c.wg.Go(func() { ended <- k.c.invoke("probe-ahead", k.c.shape.functions[0], took, 0) })
+	k.c.wg.Go(func() { ended <- k.c.invoke("probe-ahead", "", k.c.shape.functions[0], took, 0) })
 	k.c.net.sleep(took / 2)
 	_, m := k.c.managers[k.firsts()[0]].current()
 	if load := m.Load(k.c.ctx, lambda.PoolID{Account: account}); load.Running != 0 {

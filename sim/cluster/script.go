@@ -58,21 +58,22 @@ func (c *Cluster) load(i int) {
 			id := fmt.Sprintf("%s-%d-%d", f.name, n, b)
 			d := min(time.Duration(rng.ExpFloat64()*float64(f.mean)), longestRun/2)
 			at := rng.IntN(len(c.frontends))
-			c.wg.Go(func() { c.invoke(id, f, d, at) })
+			tenant := f.tenant(rng)
+			c.wg.Go(func() { c.invoke(id, tenant, f, d, at) })
 			c.net.sleep(time.Duration(1 + rng.Int64N(int64(time.Millisecond))))
 		}
 	}
 }
 
 // invoke is one client's call. It reports how it ended.
-func (c *Cluster) invoke(id string, f function, d time.Duration, at int) string {
+func (c *Cluster) invoke(id, tenant string, f function, d time.Duration, at int) string {
 	f, _ = c.wishes.of(f) // a call is of the version that there is now
 	c.durations.Store(id, d)
-	c.check.asked(id, f)
+	c.check.asked(id, tenant, f)
 	p, role := c.frontends[at].current()
 	ending := "refused" // no frontend there
 	if p != nil {
-		ending = c.send(p, role, id, f)
+		ending = c.send(p, role, id, tenant, f)
 	}
 	c.check.answered(id)
 	c.history.note("answer", c.frontends[at].name, id+" "+ending, 0)
@@ -82,12 +83,12 @@ func (c *Cluster) invoke(id string, f function, d time.Duration, at int) string 
 	return ending
 }
 
-func (c *Cluster) send(p *process, role *frontend.Frontend, id string, f function) string {
+func (c *Cluster) send(p *process, role *frontend.Frontend, id, tenant string, f function) string {
 	ctx := context.WithValue(p.ctx, requestKey{}, id)
 	done := make(chan error, 1)
 	c.net.busy.Go(func() {
 		ref := lambda.Ref{Account: account, Region: "us-east-1", Function: f.name}
-		out, err := role.Invoke(ctx, ref, &lambda.Invocation{RequestID: id})
+		out, err := role.Invoke(ctx, ref, &lambda.Invocation{RequestID: id, Tenant: tenant})
 		if (out == nil) == (err == nil) {
 			c.history.violate("I6: invocation %s got outcome %v and error %v", id, out, err)
 		}
@@ -116,7 +117,7 @@ func (c *Cluster) probe() {
 		for n := range c.frontends {
 			c.net.sleep(latest / 100) // the word that the last one is over travels beside its answer
 			id := fmt.Sprintf("probe-%s-%d", f.name, n)
-			if ending := c.invoke(id, f, time.Millisecond, n); ending != "ok" && c.roomLeft() {
+			if ending := c.invoke(id, f.tenant(nil), f, time.Millisecond, n); ending != "ok" && c.roomLeft() && !f.crowded(ending) {
 				c.history.violate("after the faults a call of %s ended with %s", f.name, ending)
 			}
 		}
@@ -142,6 +143,23 @@ func (f function) bytes() int64 { return int64(f.version.MemoryMB) << 20 }
 func (c *Cluster) durationOf(inv *lambda.Invocation) time.Duration {
 	d, _ := c.durations.Load(inv.RequestID)
 	return d.(time.Duration)
+}
+
+// tenant draws whose call it is: the first tenant's more often than the others'. Without a source it is the first's.
+func (f function) tenant(rng *rand.Rand) string {
+	switch {
+	case len(f.tenants) == 0:
+		return ""
+	case rng == nil || rng.IntN(2) == 0:
+		return f.tenants[0]
+	}
+	return f.tenants[rng.IntN(len(f.tenants))]
+}
+
+// crowded reports whether a call may end so because idle environments of other tenants are as many as the function may have.
+// Those of two never are.
+func (f function) crowded(ending string) bool {
+	return len(f.tenants) > 2 && ending == string(lambda.TooManyRequests)
 }
 
 // startTime is how long one start takes.

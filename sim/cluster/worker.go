@@ -222,6 +222,15 @@ func (w *worker) claim(r lambda.Reservation, inv *lambda.Invocation) (*environme
 		w.c.check.double(e, r, inv)
 		return nil, lambda.ErrUnknownEnvironment
 	}
+	bound, its := lambda.Bind(e.key.Tenant, inv.Tenant)
+	if !its {
+		w.c.check.mixed(e, inv)
+		return nil, lambda.ErrUnknownEnvironment
+	}
+	if e.key.Tenant != bound {
+		w.note("bind", string(e.id)+" to "+bound, r.Number)
+	}
+	e.key.Tenant = bound
 	e.reservation = max(e.reservation, r.Number)
 	w.c.check.began(e, r, inv)
 	if e.state == starting {

@@ -37,8 +37,8 @@ class InvokeContext {
 
   /** The context with these functions of the invocation's kind. */
   build(functions) {
-    const { deadline, arn, requestId, tenantId } = this.event;
-    return {
+    const { deadline, arn, requestId, tenantId, tenantToken } = this.event;
+    const built = {
       callbackWaitsForEmptyEventLoop: true,
       ...functions,
       ...constant,
@@ -49,6 +49,9 @@ class InvokeContext {
       tenantId: tenantId || undefined,
       getRemainingTimeInMillis: () => deadline - Date.now(),
     };
+    // Not enumerable: who logs the context must not log a secret.
+    if (tenantToken) Object.defineProperty(built, 'tenantToken', { value: tenantToken });
+    return built;
   }
 
   /** Fills in what may be malformed; it throws then, and the function is to answer with that error. */

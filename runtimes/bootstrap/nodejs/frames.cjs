@@ -46,8 +46,8 @@ function park() {
 function receive() {
   const { buf, size } = receiveFrame();
   const meta = HEADER + 4 + buf.readUInt32LE(HEADER);
-  const [deadline, requestId, arn, traceId, clientContext, identity, tenantId] = buf.utf8Slice(HEADER + 4, meta).split('\0');
-  return { deadline: +deadline, requestId, arn, traceId, clientContext, identity, tenantId, payload: buf.utf8Slice(meta, size) };
+  const [deadline, requestId, arn, traceId, clientContext, identity, tenantId, tenantToken] = buf.utf8Slice(HEADER + 4, meta).split('\0');
+  return { deadline: +deadline, requestId, arn, traceId, clientContext, identity, tenantId, tenantToken, payload: buf.utf8Slice(meta, size) };
 }
 
 function write(buf, n) {

@@ -189,6 +189,8 @@ def _context_json(text, name):
 
 
 class LambdaContext:
+    tenant_token = None  # a secret: not in __repr__
+
     @classmethod
     def read_environ(cls):
         cls.log_group_name = _ENVIRON.get("AWS_LAMBDA_LOG_GROUP_NAME")
@@ -309,7 +311,7 @@ def _flush():
 def _handle(handler, data):
     """Runs the handler on one invoke frame and returns the frame to answer with."""
     end = 9 + int.from_bytes(data[5:9], "little")
-    deadline, request_id, arn, trace_id, client_context, identity, tenant_id = data[9:end].decode("utf-8").split("\0")
+    deadline, request_id, arn, trace_id, client_context, identity, tenant_id, token = data[9:end].decode("utf-8").split("\0")
     Current.request_id = request_id
     Current.tenant_id = tenant_id or None
     if trace_id:
@@ -318,6 +320,8 @@ def _handle(handler, data):
         _VARIABLES.pop(_TRACE, None)
     try:
         context = LambdaContext(request_id, arn, int(deadline), client_context, identity, tenant_id)
+        if token:
+            context.tenant_token = token
         try:
             event = _loads(data[end:].decode("utf-8"))
         except Exception as e:
@@ -419,7 +423,7 @@ def _wrap():
 
 def _rehearse():
     """Goes the way of a first call once, so that the function's goes over memory that is there and code that is warm."""
-    meta = b"0\0\0\0\0\0\0"
+    meta = b"0\0\0\0\0\0\0\0"
     frame = b"\0\0\0\0V" + len(meta).to_bytes(4, "little") + meta
     exec(compile("def handler(event, context):\n    return event\n", "rehearsal.py", "exec"), {})
     for _ in range(3):
