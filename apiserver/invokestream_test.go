@@ -140,7 +140,7 @@ func TestInvokeWithResponseStreamRefusals(t *testing.T) {
 	refused(sdk.InvokeWithResponseStreamInput{InvocationType: "Event"}, lambda.Validation, "Value 'Event' at 'invocationType' failed to satisfy constraint: Member must satisfy enum value set: [RequestResponse, DryRun]")
 	refused(sdk.InvokeWithResponseStreamInput{Qualifier: aws.String("nope")}, lambda.ResourceNotFound, "Function not found: "+prefix+"f:nope")
 	refused(sdk.InvokeWithResponseStreamInput{Payload: []byte("{")}, lambda.InvalidRequestContent, "Could not parse")
-	refused(sdk.InvokeWithResponseStreamInput{TenantId: aws.String("t")}, lambda.InvalidParameterValue, "tenancy")
+	refused(sdk.InvokeWithResponseStreamInput{TenantId: aws.String("t#")}, lambda.Validation, "'tenantId' failed to satisfy constraint")
 	refused(sdk.InvokeWithResponseStreamInput{Payload: bytes.Repeat([]byte("1"), lambda.MaxPayload+1)}, lambda.RequestTooLarge, "6291557 byte payload")
 	if ran {
 		t.Error("a refused call ran")

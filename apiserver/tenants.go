@@ -126,6 +126,14 @@ func (s *Server) serveTenants(c *call) error {
 	}
 	defer done()
 	name := c.r.URL.Path[len(tenantsPath):]
+	ref, err := s.ref(c, &name, nil)
+	if err != nil {
+		return err
+	}
+	ref.Qualifier = ""
+	if err := s.permitOwn(c, "berth:ListTenants", ref.ARN()); err != nil {
+		return err
+	}
 	f, err := s.function(c, &name)
 	if err != nil {
 		return err
