@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"berth/code"
 	"berth/lambda"
@@ -68,12 +69,9 @@ func newReal(t *testing.T) *real {
 
 // program speaks frames, see package runtimeapi.
 func (r *real) program(p *fake.Process) sandbox.Exit {
-	conn, err := net.FileConn(p.Extra[0])
-	if err != nil {
-		return sandbox.Exit{Code: 1}
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(p.Context, func() { conn.Close() })
+	in, out := interruptible(p.Extra[0]), p.Extra[1]
+	defer in.Close()
+	stop := context.AfterFunc(p.Context, func() { in.Close() })
 	defer stop()
 	wait := func(c <-chan struct{}) bool {
 		select {
@@ -83,26 +81,38 @@ func (r *real) program(p *fake.Process) sandbox.Exit {
 			return false
 		}
 	}
-	ok := wait(r.open) && say(conn, 'N', "")
-	for ok && skipEvent(conn) {
+	ok := wait(r.open) && say(out, 'N', "")
+	for ok && skipEvent(in) {
 		r.events.Add(1)
-		ok = wait(r.answers) && say(conn, 'R', "1") // which asks for the next event too
+		ok = wait(r.answers) && say(out, 'R', "1") // which asks for the next event too
 	}
 	return sandbox.Exit{}
 }
 
-func say(conn net.Conn, kind byte, body string) bool {
+// interruptible makes a file whose reads end when it is closed.
+func interruptible(f *os.File) *os.File {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return os.NewFile(uintptr(fd), f.Name())
+}
+
+func say(out io.Writer, kind byte, body string) bool {
 	frame := append(binary.LittleEndian.AppendUint32(nil, uint32(1+len(body))), kind)
-	_, err := conn.Write(append(frame, body...))
+	_, err := out.Write(append(frame, body...))
 	return err == nil
 }
 
-func skipEvent(conn net.Conn) bool {
+func skipEvent(in io.Reader) bool {
 	var size [4]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
+	if _, err := io.ReadFull(in, size[:]); err != nil {
 		return false
 	}
-	_, err := io.CopyN(io.Discard, conn, int64(binary.LittleEndian.Uint32(size[:])))
+	_, err := io.CopyN(io.Discard, in, int64(binary.LittleEndian.Uint32(size[:])))
 	return err == nil
 }
 
