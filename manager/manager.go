@@ -321,7 +321,7 @@ func (m *Manager) forget(e *environment) {
 
 // drop takes an environment off the books, and its set when that was the last one; false when it was not there.
 func (m *Manager) drop(e *environment) bool {
-	if _, known := m.environments.LoadAndDelete(e.id); !known {
+	if !m.environments.CompareAndDelete(e.id, e) {
 		return false
 	}
 	if e.set.remove(e) {

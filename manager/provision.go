@@ -58,6 +58,7 @@ type provisions struct {
 	mu   sync.Mutex
 	byID map[ProvisionID]*provision
 	over []*environment // to be ended now: their last call has ended
+	lone []*environment // that came here when nobody wanted them any more: they end, a call in them first
 	full bool           // the last look found something missing that no worker has room for
 }
 
@@ -211,8 +212,8 @@ func (m *Manager) reconcile(ctx context.Context) {
 	}
 	ps.mu.Lock()
 	ps.full = full
-	ended, over := ps.over, []*environment(nil)
-	ps.over = nil
+	ended, over := ps.over, ps.lone
+	ps.over, ps.lone = nil, nil
 	for id, p := range ps.byID {
 		if !wanted[id] {
 			over = append(over, p.take(len(p.live), func(*environment) bool { return true })...)
@@ -242,8 +243,9 @@ func (m *Manager) provides(h *ring.History, id lambda.PoolID) bool {
 	return true
 }
 
-// provisionFor finds what an environment of another manager was made ahead for, by its key where no qualifier is known; nil
-// when it is not wanted any more.
+// provisionFor finds what an environment of another manager was made ahead for, by its key where no qualifier is known. When
+// it is not wanted any more that is a provision that nobody looks after (see came): it never becomes one of the policy's, for
+// to its worker it was made ahead until its end. nil for a manager that provisions nothing.
 func (m *Manager) provisionFor(p *pool, key lambda.EnvironmentKey, qualifier string) *provision {
 	if m.cfg.Provisions == nil {
 		return nil
@@ -256,14 +258,20 @@ func (m *Manager) provisionFor(p *pool, key lambda.EnvironmentKey, qualifier str
 			return m.provisions.of(want)
 		}
 	}
-	return nil
+	id := ProvisionID{Account: key.Account, Function: key.Function, Qualifier: qualifier}
+	return &provision{id: id, live: map[*environment]bool{}}
 }
 
-// came and left are told of environments that another manager hands over, or gets.
+// came and left are told of environments that another manager hands over, or gets. One whose provision is not wanted, or has
+// ceased to be a moment ago, is to end.
 func (ps *provisions) came(p *provision, e *environment, ready bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p.live[e] = ready
+	if ps.byID[p.id] == p {
+		p.live[e] = ready
+	} else {
+		ps.lone = append(ps.lone, e)
+	}
 	ps.poke()
 }
 
