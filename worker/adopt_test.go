@@ -110,6 +110,23 @@ func TestAdoptersShareByIDs(t *testing.T) {
 	}
 }
 
+func TestWhatWasMadeAheadIsTheFirstAdoptersWhateverItsID(t *testing.T) {
+	h := newHarness(t, serve(echo))
+	id := h.startAhead(testVersion())
+	eventually(t, "idle", func() bool { idle, _ := h.owner.counts(id); return idle == 1 })
+	const first, second = "a", "b"
+	parts := []lambda.Part{{Manager: first, To: 1}, {Manager: second, From: 1, To: 1000}}
+	if ring.Heir(id, false, parts) != second {
+		t.Fatal("choose other parts: by its id it would be the first's as well")
+	}
+	if got := h.adopted(lambda.AdoptRequest{From: "m1", Owner: second, Epoch: 2, Parts: parts}); len(got) > 0 {
+		t.Errorf("the second part's manager adopted it: %+v", got)
+	}
+	if got := h.adopted(lambda.AdoptRequest{From: "m1", Owner: first, Epoch: 2, Parts: parts}); len(got) != 1 || !got[id].Provisioned {
+		t.Errorf("the first part's manager adopted %+v", got)
+	}
+}
+
 func TestARestartedOwnerFindsItsEnvironments(t *testing.T) {
 	h := newHarness(t, serve(echo))
 	res := h.start(testVersion())
