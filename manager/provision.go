@@ -205,10 +205,9 @@ func (m *Manager) reconcile(ctx context.Context) {
 	h, _ := m.cfg.Rings()
 	for _, want := range m.cfg.Provisions() {
 		wanted[want.ID] = true // what is here of another manager's is not ended: that asks for it
-		if !m.provides(h, want.Pool) {
-			continue
+		if under := m.provides(h, want.Pool); under != nil {
+			full = !m.provide(ctx, ps.of(want), want, under) || full
 		}
-		full = !m.provide(ctx, ps.of(want), want) || full
 	}
 	ps.mu.Lock()
 	ps.full = full
@@ -227,20 +226,21 @@ func (m *Manager) reconcile(ctx context.Context) {
 	}
 }
 
-// provides reports whether this manager is the pool's first, and has what there is already. Else nothing is made anew.
-func (m *Manager) provides(h *ring.History, id lambda.PoolID) bool {
+// provides returns the tenure under which this manager is the pool's first, and has what there is already. Else nil: nothing is
+// made anew.
+func (m *Manager) provides(h *ring.History, id lambda.PoolID) *tenure {
 	p := m.pool(id)
 	p.mu.Lock()
 	t := m.turn(p, h, nil)
 	p.mu.Unlock()
 	if t.history == nil || !t.member || t.ordinal != 0 {
-		return false
+		return nil
 	}
 	if !t.settled.Load() {
 		m.spawn(func(ctx context.Context) { m.awaitSlots(ctx, p, t); m.provisions.poke() })
-		return false
+		return nil
 	}
-	return true
+	return t
 }
 
 // provisionFor finds what an environment of another manager was made ahead for, by its key where no qualifier is known. When
@@ -298,7 +298,7 @@ func (ps *provisions) of(want Provision) *provision {
 
 // provide brings one provision nearer to what is wanted: ends what is over, and starts what is missing. False when there is
 // no room for it.
-func (m *Manager) provide(ctx context.Context, p *provision, want Provision) bool {
+func (m *Manager) provide(ctx context.Context, p *provision, want Provision, under *tenure) bool {
 	over, missing := m.provisions.plan(p, want)
 	m.retire(ctx, over)
 	for _, t := range missing {
@@ -306,7 +306,7 @@ func (m *Manager) provide(ctx context.Context, p *provision, want Provision) boo
 			if ctx.Err() != nil || !m.provisions.mayStart(p) {
 				return true
 			}
-			if !m.startAhead(ctx, p, m.pool(want.Pool), t) {
+			if !m.startAhead(ctx, p, m.pool(want.Pool), under, t) {
 				// No room. What is left of an alias's version before must not keep its successor out.
 				m.retire(ctx, m.provisions.takeOld(p, want))
 				return false
@@ -405,11 +405,11 @@ func (ps *provisions) mayStart(p *provision) bool {
 }
 
 // startAhead starts one environment; false when no worker has room, also after idle ones have been ended.
-func (m *Manager) startAhead(ctx context.Context, p *provision, of *pool, t ProvisionTarget) bool {
+func (m *Manager) startAhead(ctx context.Context, p *provision, of *pool, under *tenure, t ProvisionTarget) bool {
 	for range roomTries {
 		id, w, found := m.drawWorker(t.Version, nil)
 		if found {
-			err := m.startAheadOn(ctx, p, of, t, id, w)
+			err := m.startAheadOn(ctx, p, of, under, t, id, w)
 			if err == nil {
 				return true
 			}
@@ -429,9 +429,10 @@ func (m *Manager) startAhead(ctx context.Context, p *provision, of *pool, t Prov
 	return false
 }
 
-// startAheadOn registers the environment before the worker knows of it, as startOn does.
-func (m *Manager) startAheadOn(ctx context.Context, p *provision, of *pool, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
-	now, under := time.Now(), of.tenure.Load()
+// startAheadOn registers the environment before the worker knows of it, as startOn does. The tenure is that under which it was
+// found missing: starts before this one may have taken seconds, and whose it is under a later one is not known here.
+func (m *Manager) startAheadOn(ctx context.Context, p *provision, of *pool, under *tenure, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
+	now := time.Now()
 	e := &environment{
 		id: m.newID(), worker: id, state: starting, pool: of, epoch: under.version, provision: p, bytes: int64(t.Version.MemoryMB) << 20, began: now,
 		confirmed: now, timeout: t.Version.Timeout,
