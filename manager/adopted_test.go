@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +93,33 @@ func TestAWorkersWordOfLaterReservationsIsBelieved(t *testing.T) {
 		m.EnvironmentIdle(busy.Environment, 8)
 		if r := acquire(t, m, "f"); r.Environment != busy.Environment || r.Number != 9 {
 			t.Errorf("got reservation %d of %s, want 9 of %s", r.Number, r.Environment, busy.Environment)
+		}
+	})
+}
+
+// The starts before one may have taken so long that another manager has the pool meanwhile.
+func TestNothingIsMadeAheadForAPoolThatHasMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w wish
+		w.set(2, keyF)
+		m, machine := setupProvisioned(10, nil, w.list)
+		var once sync.Once
+		machine.looked = func() {
+			once.Do(func() {
+				pool := request("f").Pool
+				_, err := m.HandOver(t.Context(), lambda.HandOverRequest{
+					Ring: 2, Successor: "n",
+					Pools: []lambda.PoolHandOver{{Pool: pool, Parts: []lambda.Part{{Ring: 1, Manager: "n", To: 10_000}}}},
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		run(t, m)
+		after(time.Minute)
+		if n := machine.startedAhead(); n != 0 {
+			t.Errorf("%d were started, although another manager has the pool", n)
 		}
 	})
 }
