@@ -107,6 +107,11 @@ func (f *Frontend) awaitRing(ctx context.Context, h *ring.History, changed <-cha
 	if uint64(h.Current.Version()) >= version {
 		pause, changed = behindPause, nil
 	}
+	select {
+	case <-changed: // during the search already, which may have taken longer than the limit
+		return nil
+	default:
+	}
 	limit := time.NewTimer(min(pause, within))
 	defer limit.Stop()
 	select {

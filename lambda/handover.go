@@ -98,7 +98,7 @@ type AdoptRequest struct {
 	Epoch    uint64    // its ring version: environments of an epoch that is higher stay where they are
 	Pool     PoolID
 	AllPools bool   // whatever pool; for an adopter that was restarted
-	Parts    []Part // who else adopts; each gets environments by their ids, as many as it has slots. None: all are the adopter's
+	Parts    []Part // who adopts, in slot order: environments by their ids, provisioned ones the first. None: all are the adopter's
 	After    EnvironmentID
 }
 

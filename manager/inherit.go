@@ -199,6 +199,19 @@ func (m *Manager) inherit(p *pool, epoch uint64, keys []lambda.HandedKey) (come 
 	return come
 }
 
+// forgetOlder drops what this manager knows of environments of which their worker has seen later reservations. A manager that
+// was restarted may have been handed them again by its predecessor, as they stood when its life before got them: the worker
+// would refuse every reservation that it gives.
+func (m *Manager) forgetOlder(keys []lambda.HandedKey) {
+	for _, k := range keys {
+		for _, h := range k.Environments {
+			if v, known := m.environments.Load(h.Environment); known && v.(*environment).set.older(v.(*environment), h.Reservation) {
+				m.drop(v.(*environment))
+			}
+		}
+	}
+}
+
 // heir makes the record of an environment that was another manager's.
 func (m *Manager) heir(p *pool, epoch uint64, k lambda.HandedKey, h lambda.Handed, now time.Time) *environment {
 	e := &environment{
@@ -328,6 +341,7 @@ func (m *Manager) adoptOn(ctx context.Context, id lambda.WorkerID, req lambda.Ad
 		for _, handed := range answer.Pools {
 			p := m.pool(handed.Pool)
 			p.mu.Lock()
+			m.forgetOlder(handed.Keys)
 			come = append(come, m.inherit(p, req.Epoch, handed.Keys)...)
 			p.mu.Unlock()
 		}

@@ -28,6 +28,13 @@ func (s *set) reservedSince(e *environment, number uint64) bool {
 	return e.state == reserved && e.number != number
 }
 
+// older reports whether what is known of e, which is used here, is older than the reservation of the given number.
+func (s *set) older(e *environment, number uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.started && e.number < number && (e.state == idle || e.state == reserved || e.state == silent)
+}
+
 // legacy describes e for a split; false when it is decided already who has it under this will, or when it stays to its end.
 func (s *set) legacy(e *environment, p *pool, version uint64) (legacy, bool) {
 	s.mu.Lock()

@@ -82,6 +82,9 @@ type Config struct {
 	RoomLimit        time.Duration // negative: a call does not wait for room
 	HandOffLimit     time.Duration // how long a call waits for what the manager's predecessors hold of its pool
 	Lease            time.Duration // the workers' lambda.OwnerLease
+	// Woken is called by whoever has waited for one event together with others, before it goes on; nil does nothing. They all
+	// wake at that event, in any order. A simulation, which must not depend on it, gives each an instant of its own.
+	Woken func(context.Context)
 	// Rand draws workers and environments' ids. It must be safe for concurrent use; nil is the runtime's own source.
 	Rand rand.Source
 	Log  *slog.Logger
@@ -130,6 +133,9 @@ func New(cfg Config) *Manager {
 	}
 	if cfg.Lease == 0 {
 		cfg.Lease = lambda.OwnerLease
+	}
+	if cfg.Woken == nil {
+		cfg.Woken = func(context.Context) {}
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = runtimeSource{}
@@ -242,7 +248,7 @@ func (m *Manager) decide(ctx context.Context, p *pool, t *tenure, req lambda.Acq
 	defer cancel()
 	for answer.Verdict == lambda.Full && err == nil {
 		changed := m.room.wait() // before trying, so that no change is missed
-		if answer, err = m.try(ctx, p, t, req); answer.Verdict == lambda.Full && !waitFor(waiting, changed) {
+		if answer, err = m.try(ctx, p, t, req); answer.Verdict == lambda.Full && !m.waitFor(waiting, changed) {
 			break
 		}
 	}

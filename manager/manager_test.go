@@ -34,6 +34,7 @@ type worker struct {
 	failInit bool // those fail to initialise
 	initing  map[lambda.EnvironmentID]bool
 	looked   func() // called before Candidates answers; nil is nothing
+	adopted  lambda.AdoptAnswer
 }
 
 func (w *worker) Candidates(*lambda.Version) []placement.Worker {
@@ -48,7 +49,9 @@ func (w *worker) Candidates(*lambda.Version) []placement.Worker {
 func (w *worker) All() []lambda.WorkerID { return []lambda.WorkerID{"w"} }
 
 func (w *worker) Adopt(context.Context, lambda.AdoptRequest) (lambda.AdoptAnswer, error) {
-	return lambda.AdoptAnswer{}, nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.adopted, nil
 }
 
 func (w *worker) Worker(id lambda.WorkerID) (manager.Worker, bool) { return w, id == "w" }

@@ -58,6 +58,7 @@ type provisions struct {
 	mu   sync.Mutex
 	byID map[ProvisionID]*provision
 	over []*environment // to be ended now: their last call has ended
+	lone []*environment // that came here when nobody wanted them any more: they end, a call in them first
 	full bool           // the last look found something missing that no worker has room for
 }
 
@@ -204,15 +205,14 @@ func (m *Manager) reconcile(ctx context.Context) {
 	h, _ := m.cfg.Rings()
 	for _, want := range m.cfg.Provisions() {
 		wanted[want.ID] = true // what is here of another manager's is not ended: that asks for it
-		if !m.provides(h, want.Pool) {
-			continue
+		if under := m.provides(h, want.Pool); under != nil {
+			full = !m.provide(ctx, ps.of(want), want, under) || full
 		}
-		full = !m.provide(ctx, ps.of(want), want) || full
 	}
 	ps.mu.Lock()
 	ps.full = full
-	ended, over := ps.over, []*environment(nil)
-	ps.over = nil
+	ended, over := ps.over, ps.lone
+	ps.over, ps.lone = nil, nil
 	for id, p := range ps.byID {
 		if !wanted[id] {
 			over = append(over, p.take(len(p.live), func(*environment) bool { return true })...)
@@ -226,24 +226,26 @@ func (m *Manager) reconcile(ctx context.Context) {
 	}
 }
 
-// provides reports whether this manager is the pool's first, and has what there is already. Else nothing is made anew.
-func (m *Manager) provides(h *ring.History, id lambda.PoolID) bool {
+// provides returns the tenure under which this manager is the pool's first, and has what there is already. Else nil: nothing is
+// made anew.
+func (m *Manager) provides(h *ring.History, id lambda.PoolID) *tenure {
 	p := m.pool(id)
 	p.mu.Lock()
 	t := m.turn(p, h, nil)
 	p.mu.Unlock()
 	if t.history == nil || !t.member || t.ordinal != 0 {
-		return false
+		return nil
 	}
 	if !t.settled.Load() {
 		m.spawn(func(ctx context.Context) { m.awaitSlots(ctx, p, t); m.provisions.poke() })
-		return false
+		return nil
 	}
-	return true
+	return t
 }
 
-// provisionFor finds what an environment of another manager was made ahead for, by its key where no qualifier is known; nil
-// when it is not wanted any more.
+// provisionFor finds what an environment of another manager was made ahead for, by its key where no qualifier is known. When
+// it is not wanted any more that is a provision that nobody looks after (see came): it never becomes one of the policy's, for
+// to its worker it was made ahead until its end. nil for a manager that provisions nothing.
 func (m *Manager) provisionFor(p *pool, key lambda.EnvironmentKey, qualifier string) *provision {
 	if m.cfg.Provisions == nil {
 		return nil
@@ -256,14 +258,20 @@ func (m *Manager) provisionFor(p *pool, key lambda.EnvironmentKey, qualifier str
 			return m.provisions.of(want)
 		}
 	}
-	return nil
+	id := ProvisionID{Account: key.Account, Function: key.Function, Qualifier: qualifier}
+	return &provision{id: id, live: map[*environment]bool{}}
 }
 
-// came and left are told of environments that another manager hands over, or gets.
+// came and left are told of environments that another manager hands over, or gets. One whose provision is not wanted, or has
+// ceased to be a moment ago, is to end.
 func (ps *provisions) came(p *provision, e *environment, ready bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p.live[e] = ready
+	if ps.byID[p.id] == p {
+		p.live[e] = ready
+	} else {
+		ps.lone = append(ps.lone, e)
+	}
 	ps.poke()
 }
 
@@ -290,7 +298,7 @@ func (ps *provisions) of(want Provision) *provision {
 
 // provide brings one provision nearer to what is wanted: ends what is over, and starts what is missing. False when there is
 // no room for it.
-func (m *Manager) provide(ctx context.Context, p *provision, want Provision) bool {
+func (m *Manager) provide(ctx context.Context, p *provision, want Provision, under *tenure) bool {
 	over, missing := m.provisions.plan(p, want)
 	m.retire(ctx, over)
 	for _, t := range missing {
@@ -298,7 +306,7 @@ func (m *Manager) provide(ctx context.Context, p *provision, want Provision) boo
 			if ctx.Err() != nil || !m.provisions.mayStart(p) {
 				return true
 			}
-			if !m.startAhead(ctx, p, m.pool(want.Pool), t) {
+			if !m.startAhead(ctx, p, m.pool(want.Pool), under, t) {
 				// No room. What is left of an alias's version before must not keep its successor out.
 				m.retire(ctx, m.provisions.takeOld(p, want))
 				return false
@@ -397,11 +405,11 @@ func (ps *provisions) mayStart(p *provision) bool {
 }
 
 // startAhead starts one environment; false when no worker has room, also after idle ones have been ended.
-func (m *Manager) startAhead(ctx context.Context, p *provision, of *pool, t ProvisionTarget) bool {
+func (m *Manager) startAhead(ctx context.Context, p *provision, of *pool, under *tenure, t ProvisionTarget) bool {
 	for range roomTries {
 		id, w, found := m.drawWorker(t.Version, nil)
 		if found {
-			err := m.startAheadOn(ctx, p, of, t, id, w)
+			err := m.startAheadOn(ctx, p, of, under, t, id, w)
 			if err == nil {
 				return true
 			}
@@ -421,9 +429,10 @@ func (m *Manager) startAhead(ctx context.Context, p *provision, of *pool, t Prov
 	return false
 }
 
-// startAheadOn registers the environment before the worker knows of it, as startOn does.
-func (m *Manager) startAheadOn(ctx context.Context, p *provision, of *pool, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
-	now, under := time.Now(), of.tenure.Load()
+// startAheadOn registers the environment before the worker knows of it, as startOn does. The tenure is that under which it was
+// found missing: starts before this one may have taken seconds, and whose it is under a later one is not known here.
+func (m *Manager) startAheadOn(ctx context.Context, p *provision, of *pool, under *tenure, t ProvisionTarget, id lambda.WorkerID, w Worker) error {
+	now := time.Now()
 	e := &environment{
 		id: m.newID(), worker: id, state: starting, pool: of, epoch: under.version, provision: p, bytes: int64(t.Version.MemoryMB) << 20, began: now,
 		confirmed: now, timeout: t.Version.Timeout,

@@ -41,6 +41,7 @@ func (m *Manager) followRings(ctx context.Context) {
 		}
 		select {
 		case <-changed:
+			m.cfg.Woken(ctx)
 		case <-ctx.Done():
 			return
 		}
@@ -263,6 +264,7 @@ func (m *Manager) waitRecovered(ctx context.Context) {
 	defer limit.Stop()
 	select {
 	case <-*recovered:
+		m.cfg.Woken(ctx)
 	case <-limit.C:
 	case <-ctx.Done():
 	}

@@ -45,7 +45,7 @@ func (m *Manager) makeRoom(ctx context.Context) (lambda.WorkerID, bool) {
 			return victim.worker, true
 		case victim != nil: // somebody was faster: look again
 		case someEnding && m.cfg.RoomLimit > 0:
-			return "", waitFor(ctx, changed)
+			return "", m.waitFor(ctx, changed)
 		default:
 			return "", false
 		}
@@ -86,7 +86,7 @@ type turn struct {
 }
 
 // turnTime is what each place in the queue is given to look before the next: a change is often good for one call only, and
-// hundreds that look at once hinder one another. Nor do two look at the same instant, so a simulation can be repeated.
+// hundreds that look at once hinder one another.
 const turnTime = 20 * time.Microsecond
 
 // wait returns a place among those who are told when the next environment is idle or gone.
@@ -109,7 +109,7 @@ func (r *room) changed() {
 }
 
 // waitFor waits for the change and for one's turn; false when that takes longer than endLimit or ctx.
-func waitFor(ctx context.Context, at turn) bool {
+func (m *Manager) waitFor(ctx context.Context, at turn) bool {
 	if ctx.Err() != nil { // whatever has changed meanwhile
 		return false
 	}
@@ -123,6 +123,7 @@ func waitFor(ctx context.Context, at turn) bool {
 		return false
 	}
 	time.Sleep(time.Duration(at.number) * turnTime) // short: there are at most as many as the pools' limits
+	m.cfg.Woken(ctx)
 	return true
 }
 

@@ -105,6 +105,7 @@ func (m *Manager) historyAt(ctx context.Context, version uint64, within time.Dur
 	for uint64(h.Current.Version()) < version {
 		select {
 		case <-changed:
+			m.cfg.Woken(ctx)
 		case <-limit.C:
 			return h
 		case <-ctx.Done():
@@ -205,6 +206,7 @@ func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 	defer limit.Stop()
 	select {
 	case <-t.counted:
+		m.cfg.Woken(ctx)
 	case <-ctx.Done():
 	case <-limit.C:
 		p.mu.Lock()

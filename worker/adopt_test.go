@@ -101,12 +101,29 @@ func TestAdoptersShareByIDs(t *testing.T) {
 		t.Errorf("%d and %d were adopted, of %d", len(a), len(b), n)
 	}
 	for id := range a {
-		if ring.Heir(id, parts) != "a" {
+		if ring.Heir(id, false, parts) != "a" {
 			t.Errorf("%s was adopted by the wrong one", id)
 		}
 	}
 	if other := h.adopted(lambda.AdoptRequest{From: "m1", Owner: "c", Epoch: 3, Pool: lambda.PoolID{Account: "9"}}); len(other) > 0 {
 		t.Errorf("%d environments of another pool were adopted", len(other))
+	}
+}
+
+func TestWhatWasMadeAheadIsTheFirstAdoptersWhateverItsID(t *testing.T) {
+	h := newHarness(t, serve(echo))
+	id := h.startAhead(testVersion())
+	eventually(t, "idle", func() bool { idle, _ := h.owner.counts(id); return idle == 1 })
+	const first, second = "a", "b"
+	parts := []lambda.Part{{Manager: first, To: 1}, {Manager: second, From: 1, To: 1000}}
+	if ring.Heir(id, false, parts) != second {
+		t.Fatal("choose other parts: by its id it would be the first's as well")
+	}
+	if got := h.adopted(lambda.AdoptRequest{From: "m1", Owner: second, Epoch: 2, Parts: parts}); len(got) > 0 {
+		t.Errorf("the second part's manager adopted it: %+v", got)
+	}
+	if got := h.adopted(lambda.AdoptRequest{From: "m1", Owner: first, Epoch: 2, Parts: parts}); len(got) != 1 || !got[id].Provisioned {
+		t.Errorf("the first part's manager adopted %+v", got)
 	}
 }
 

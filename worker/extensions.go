@@ -225,7 +225,7 @@ func (e *environment) extensionFailure() *failure {
 // extensionsBegun ends the time in which extensions register, and says in the log what became of them.
 func (e *environment) extensionsBegun() {
 	if e.extOut != nil {
-		e.extOut.drain()
+		e.extOut.drain(time.Now())
 	}
 	for _, x := range e.ext.Infos() {
 		now := time.Now()
@@ -297,7 +297,7 @@ func (e *environment) tellExtensions(reason extensions.Reason) {
 		}
 	}
 	if e.extOut != nil {
-		e.extOut.drain()
+		e.extOut.drain(time.Now())
 	}
 }
 

@@ -245,7 +245,7 @@ func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response
 	}
 	r.maxMemory = e.maxMemory(end, f.fatal() || r.init > 0 || r.duration > memoryAge)
 	out.Duration = r.duration
-	e.out.drain()
+	e.out.drain(end) // what it printed before its answer was printed before its end
 	e.tellRuntimeDone(&r, start)
 	out.Log = e.out.finish(&r)
 	return out

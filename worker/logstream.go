@@ -38,7 +38,8 @@ type logStream struct {
 
 	mu      sync.Mutex // everything below
 	pending []logs.Event
-	partial []byte // of a line whose end has not come yet
+	last    time.Time // of the last event
+	partial []byte    // of a line whose end has not come yet
 	scratch []byte
 	want    bool   // the caller asked for the tail
 	tail    []byte // of this invocation; at most twice lambda.LogTail
@@ -146,7 +147,8 @@ func (s *logStream) pay(cost int, now time.Time) bool {
 	return true
 }
 
-// event appends one event; mu is held.
+// event appends one event; mu is held. Readers sort by time, so an event is never older than the one before it: output that was
+// read while the answer came, say, is followed by an END of an earlier moment.
 func (s *logStream) event(message string, now time.Time) {
 	if s.through != nil {
 		s.through.mu.Lock()
@@ -154,6 +156,10 @@ func (s *logStream) event(message string, now time.Time) {
 		s.through.event(message, now)
 		return
 	}
+	if now.Before(s.last) {
+		now = s.last
+	}
+	s.last = now
 	if s.pending == nil {
 		s.pending = make([]logs.Event, 0, 3) // START, END and REPORT: most invocations print nothing
 	}

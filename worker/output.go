@@ -54,19 +54,44 @@ func openOutput() (*output, error) {
 // follow reads until close.
 func (o *output) follow() {
 	o.raw.Read(func(uintptr) bool { // ends with an error when the file is closed
-		for o.chunk(true) {
+		for o.chunk(true, time.Time{}) {
 		}
 		return false
 	})
 }
 
-// drain takes what the pipe holds. A function that goes on printing meanwhile is not followed for ever.
-func (o *output) drain() { o.chunk(false) }
+// drain takes what the pipe holds, as lines of the given time. A function that goes on printing meanwhile is not followed for
+// ever.
+func (o *output) drain(at time.Time) {
+	if !o.chunk(false, at) {
+		return
+	}
+	for left := o.waiting(); left > 0; left -= pipeBytes { // a function may have made its pipe larger
+		o.chunk(false, at)
+	}
+}
 
-// chunk reads at most pipeBytes and reports whether there may be more.
-func (o *output) chunk(flush bool) (more bool) {
+// waiting is how many bytes the pipe holds.
+func (o *output) waiting() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.closed {
+		return 0
+	}
+	n, err := unix.IoctlGetInt(o.fd, unix.TIOCINQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// chunk reads at most pipeBytes, as lines of the given time or else of now, and reports whether there may be more.
+func (o *output) chunk(flush bool, at time.Time) (more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if at.IsZero() {
+		at = time.Now()
+	}
 	buf := readBuffers.Get().(*[pipeBytes]byte)
 	defer readBuffers.Put(buf)
 	for total := 0; !o.closed && total < pipeBytes; {
@@ -79,7 +104,7 @@ func (o *output) chunk(flush bool) (more bool) {
 		}
 		total += n
 		more = total == pipeBytes
-		o.write(buf[:n], time.Now())
+		o.write(buf[:n], at)
 	}
 	if flush {
 		o.flush()
@@ -89,7 +114,7 @@ func (o *output) chunk(flush bool) (more bool) {
 
 // close ends follow. What is still in the pipe is taken first.
 func (o *output) close() {
-	o.drain()
+	o.drain(time.Now())
 	o.mu.Lock()
 	o.closed = true
 	o.endPartial(time.Now())

@@ -290,7 +290,7 @@ func (e *environment) reset() error {
 		if err := e.waitTold(ctx); err != nil {
 			return err
 		}
-		e.out.drain()
+		e.out.drain(time.Now())
 		e.process = nil
 	}
 	return e.resetExtensions(ctx)

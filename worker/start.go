@@ -286,7 +286,7 @@ func (e *environment) initPhase(context.Context) error {
 	if err := e.windDown(); err != nil {
 		return err
 	}
-	e.out.drain() // what was printed meanwhile belongs before the first START
+	e.out.drain(time.Now()) // what was printed meanwhile belongs before the first START
 	if failure != nil {
 		e.out.initReport(time.Now(), e.initTime, "init", failure)
 		e.initTime = 0

@@ -164,18 +164,6 @@ func (s *shape) addTenants(seed uint64) {
 	}
 }
 
-// roomLimit is how long calls wait for room: as long as the manager's default says, but in each fourth seed not at all. Calls
-// that wait wake one after the other, yet in about one of a hundred seeds two of them still meet at one instant, in any order:
-// such a seed does not replay exactly.
-func roomLimit(seed uint64) time.Duration {
-	if replaysExactly(seed) {
-		return -1
-	}
-	return manager.DefaultRoomLimit
-}
-
-func replaysExactly(seed uint64) bool { return seed%4 == 3 }
-
 // newProcess begins a life at a site. Its background work starts at an instant of its own, so that no two tickers ever meet.
 func newProcess[R any](c *Cluster, s *site[R], make func(*process) R, background ...func(R, context.Context)) {
 	s.mu.Lock()
@@ -251,6 +239,15 @@ func (s *instants) Uint64() uint64 {
 	return hash(s.seed^uint64(now.UnixNano())+s.n/repeats, "")
 }
 
+// ownInstant waits until an instant that nobody else has who woke at the same event: which it is depends on the call that is
+// answered, not on the order in which goroutines run.
+func (c *Cluster) ownInstant(ctx context.Context) {
+	c.net.sleep(time.Duration(1 + hash(c.o.Seed^uint64(time.Now().UnixNano()), requestOf(ctx))%uint64(wakingTime)))
+}
+
+// wakingTime is in what time all go on that woke at one event.
+const wakingTime = 100 * time.Microsecond
+
 func (c *Cluster) startWorker(id lambda.WorkerID) {
 	newProcess(c, c.workers[id], func(p *process) *worker {
 		return newWorker(c, p, c.shape.capacity)
@@ -264,7 +261,7 @@ func (c *Cluster) startManager(id lambda.ManagerID) {
 			Reachable: func(ctx context.Context, other lambda.ManagerID) bool { return c.reachable(ctx, p, other) },
 			Current:   c.current, Provisions: c.provisions,
 			KeepAlive: c.shape.keepAlive(),
-			RoomLimit: roomLimit(c.o.Seed),
+			Woken:     c.ownInstant,
 			Rand:      c.source(p),
 			Log:       slog.New(slog.DiscardHandler),
 		})

@@ -14,8 +14,11 @@ func simulate(t *testing.T, o Options) (h *History) {
 	return h
 }
 
-// racedSeeds is how many seeds run under the race detector, which makes them ten times slower.
-const racedSeeds = 60
+// racedSeeds is how many seeds run under the race detector, which makes them ten times slower; replayedSeeds run twice.
+const (
+	racedSeeds    = 60
+	replayedSeeds = 30
+)
 
 // TestInvariantsHoldUnderFaults runs a few seeds here, with the race detector if it is on.
 func TestInvariantsHoldUnderFaults(t *testing.T) {
@@ -57,21 +60,16 @@ func TestThousandSeeds(t *testing.T) {
 	t.Logf("%s", out)
 }
 
-// changesRings reports whether a run's ring changed: calls that wait for the same hand-over go on at one instant, in any order,
-// so such a seed replays in substance only.
-func (h *History) changesRings() bool {
-	return slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == "ring" })
-}
-
-// TestASeedReplaysExactly compares the whole histories of two runs.
+// TestASeedReplaysExactly compares the whole histories of two runs. The first seeds are those in which most wake at once.
 func TestASeedReplaysExactly(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(2 * racedSeeds) {
-		if !replaysExactly(seed) {
-			continue
-		}
+	seeds := []uint64{47, 66, 70, 88, 90, 244}
+	for seed := range uint64(replayedSeeds) {
+		seeds = append(seeds, seed)
+	}
+	for _, seed := range seeds {
 		a, b := simulate(t, Options{Seed: seed}), simulate(t, Options{Seed: seed})
-		if a.Hash == b.Hash || a.changesRings() {
+		if a.Hash == b.Hash && len(a.Events) == len(b.Events) {
 			continue
 		}
 		for i := range min(len(a.Events), len(b.Events)) {

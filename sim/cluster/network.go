@@ -83,6 +83,7 @@ func newNetwork(seed uint64) *network {
 
 // fate is what becomes of one call.
 type fate struct {
+	id               uint64 // of the call
 	lost, answerLost bool
 	there, back      time.Duration
 	again            time.Duration // the request arrives once more, after so long; 0: it does not
@@ -94,7 +95,7 @@ func (n *network) fate(from, to, kind, key string) fate {
 	defer n.mu.Unlock()
 	n.said[h]++
 	rng := rand.New(rand.NewPCG(h, n.said[h]))
-	f := fate{there: n.delay(rng), back: n.delay(rng) + n.slow[to]}
+	f := fate{id: rng.Uint64(), there: n.delay(rng), back: n.delay(rng) + n.slow[to]}
 	f.lost, f.answerLost = rng.Float64() < n.chances.loss, rng.Float64() < n.chances.loss
 	if rng.Float64() < n.chances.double {
 		f.again = f.there + 1 + time.Duration(rng.Int64N(int64(latest)))
@@ -200,7 +201,7 @@ func deliver[R, A any](n *network, from *process, to *site[R], after time.Durati
 		answered <- result[A]{err: fmt.Errorf("%w, %w", lambda.ErrUnreachable, errUnsent)}
 		return
 	}
-	answer, err := do(p.ctx, role)
+	answer, err := do(context.WithValue(p.ctx, requestKey{}, fmt.Sprint(f.id, after)), role)
 	n.sleep(f.back)
 	switch {
 	case p.dead(): // the connection broke

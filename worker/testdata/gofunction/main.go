@@ -3,10 +3,15 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/aws/aws-lambda-go/lambda"
 )
 
 func main() {
-	lambda.Start(func(_ context.Context, event string) (string, error) { return "go: " + event, nil })
+	lambda.Start(func(_ context.Context, event string) (string, error) {
+		fmt.Println("first", event)
+		fmt.Println("second", event)
+		return "go: " + event, nil
+	})
 }
