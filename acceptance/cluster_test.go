@@ -41,6 +41,7 @@ type cluster struct {
 	timeline   timeline
 
 	handed handOvers
+	late   atomic.Int64          // answers of living managers that came too late, over sockets: see lateEdge
 	edit   func(*manager.Config) // of every manager
 
 	provisioned bool // function "f" has environments made ahead
@@ -143,7 +144,7 @@ func (c *cluster) addFrontend(edit func(*frontend.Config)) *frontend.Frontend {
 		Manager: func(id lambda.ManagerID) (frontend.Manager, bool) {
 			m, ok := c.manager(id)
 			if ok && m.edge != nil {
-				return m.edge, true
+				return lateEdge{m.edge, m}, true
 			}
 			return m, ok
 		},

@@ -201,8 +201,24 @@ func (m *Manager) halt() {
 // Acquire decides on a request. Within its quota of the pool it reserves an idle environment of the request's key, the most
 // recently used first so that the others can end, or else a new one. When no worker has room it waits for some, up to
 // Config.RoomLimit. Under a ring that is new to the pool it first gets what its predecessors hold. An error means that a start
-// failed; nothing runs.
+// failed; nothing runs. What is granted to a caller that has left, as the end of ctx tells, is given back with the next sweep.
 func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	answer, err := m.acquire(ctx, req)
+	if answer.Verdict == lambda.Granted && ctx.Err() != nil {
+		m.abandon(&answer.Reservation)
+	}
+	return answer, err
+}
+
+// abandon lets a reservation that nobody will use expire now. The worker decides: one that is used all the same stays.
+func (m *Manager) abandon(r *lambda.Reservation) {
+	if v, ok := m.environments.Load(r.Environment); ok {
+		e := v.(*environment)
+		e.set.expire(e, r.Number, time.Now())
+	}
+}
+
+func (m *Manager) acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	p := m.pool(req.Pool)
 	for range tenureTries {
 		t := p.tenure.Load()

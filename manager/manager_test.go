@@ -200,6 +200,30 @@ func run(t *testing.T, m *manager.Manager) {
 	t.Cleanup(func() { cancel(); <-done })
 }
 
+// The reservation of a caller that has left before its answer is given back at once, not when its time is over.
+func TestWhatACallerThatLeftWasGrantedIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := setup(10, nil)
+		run(t, m)
+		ctx, leave := context.WithCancel(t.Context())
+		w.looked = leave // while a worker is sought for it
+		a, err := m.Acquire(ctx, request("f"))
+		if err != nil || a.Verdict != lambda.Granted {
+			t.Fatalf("Acquire = %+v, %v", a, err)
+		}
+		w.looked = nil
+		kept := acquire(t, m, "g") // whose caller is there
+		time.Sleep(manager.DefaultReservationLimit / 2)
+		if running := m.Load(t.Context(), request("f").Pool).Running; running != 1 {
+			t.Errorf("%d are counted as running, want that of the caller that is there", running)
+		}
+		if again := acquire(t, m, "f"); again.Environment != a.Reservation.Environment || again.Cold {
+			t.Errorf("a later call got %+v, want environment %s", again, a.Reservation.Environment)
+		}
+		m.EnvironmentIdle(kept.Environment, kept.Number)
+	})
+}
+
 func TestAcquireReusesTheMostRecentlyUsed(t *testing.T) {
 	m, _ := setup(10, nil)
 	a, b := acquire(t, m, "f"), acquire(t, m, "f")

@@ -265,6 +265,15 @@ func (s *set) holding(e *environment, now time.Time, all bool) (h lambda.Holding
 	return lambda.Holding{Environment: e.id, Reservation: e.number, GiveBack: expired || e.state == warming, Epoch: e.epoch}, true
 }
 
+// expire ends the time of a reservation if it is e's last.
+func (s *set) expire(e *environment, number uint64, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.inUse() && e.number == number {
+		e.expires = now
+	}
+}
+
 // confirm notes that the worker knew of e, and that it is wanted, at some time after the given one.
 func (s *set) confirm(e *environment, at time.Time) {
 	s.mu.Lock()
