@@ -112,7 +112,7 @@ func (p *partition) deliveries(l store.Lane, m *nats.Msg) []store.Delivery {
 		log.Error("a message of the queue has no number", "lane", l, "err", err)
 		return nil
 	}
-	d := &delivered{partition: p, reply: m.Reply}
+	d := &delivered{partition: p, lane: l, reply: m.Reply}
 	value, err := decodeRecord(m.Subject, m.Data)
 	var members []member
 	if err == nil {
@@ -137,7 +137,7 @@ func (p *partition) deliveries(l store.Lane, m *nats.Msg) []store.Delivery {
 	for i, one := range members {
 		out[i] = store.Delivery{
 			Message: store.Message{ID: one.id, Lane: l, Data: one.data},
-			Count:   one.before + times, Ticket: &ticket{d, l, one, one.before + times},
+			Count:   one.before + times, Ticket: &ticket{d, one, one.before + times},
 		}
 	}
 	return out
