@@ -21,10 +21,11 @@ func TestTheLossOfTheLeaderCostsNoEvent(t *testing.T) {
 			t.Fatalf("partition %d is %+v, %v", p.number, info, err)
 		}
 	}
-	want := map[string]bool{}
+	want, pushed := map[string]bool{}, 0
 	push := func() {
 		for range n {
-			id := fmt.Sprint("m", len(want))
+			id := fmt.Sprint("m", pushed)
+			pushed++
 			if err := q.Push(t.Context(), store.Message{ID: id, Lane: lane, Data: []byte("x"), Fresh: true}); err != nil {
 				t.Fatal(err)
 			}

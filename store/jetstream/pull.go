@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -83,7 +84,12 @@ func (q *queue) pull(ctx context.Context, l store.Lane, n int, wait time.Duratio
 			if m.Header.Get("Status") == "503" || m.Header.Get("Description") == "Consumer Deleted" {
 				return out, errNoConsumer
 			}
-			return out, nil // that was all
+			undelivered, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+			if err != nil {
+				return out, nil // that was all
+			}
+			packs -= undelivered // in a cluster those delivered may come after this: they are replicated first
+			continue
 		}
 		got++
 		out = append(out, p.deliveries(l, m)...)
