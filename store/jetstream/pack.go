@@ -131,6 +131,7 @@ func (p *partition) seal(one *parcel, size int) {
 // delivered is a pack that has been delivered, while some of it is not done.
 type delivered struct {
 	partition *partition
+	lane      store.Lane
 	reply     string
 	alone     bool         // the only one of its pack
 	left      atomic.Int32 // members that have not ended
@@ -146,13 +147,15 @@ func (d *delivered) publish(answer string) error {
 
 // later lets the server deliver the whole pack again after a while.
 func (d *delivered) later(wait time.Duration) error {
+	d.partition.queue.note(d.lane, lastAnswer{d.reply, noAnswer, time.Now()})
 	return d.publish(fmt.Sprintf(`-NAK {"delay": %d}`, max(wait, time.Millisecond).Nanoseconds()))
 }
 
 // end notes that one member has ended; the last lets the stream forget the pack.
 func (d *delivered) end() error {
 	if d.left.Add(-1) == 0 {
-		return d.publish("+ACK")
+		d.partition.queue.note(d.lane, lastAnswer{d.reply, doneAnswer, time.Now()})
+		return d.publish(doneAnswer)
 	}
 	return nil
 }
@@ -160,7 +163,6 @@ func (d *delivered) end() error {
 // ticket ends the delivery of one member.
 type ticket struct {
 	*delivered
-	lane store.Lane
 	member
 	count int // as in store.Delivery
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -83,7 +84,12 @@ func (q *queue) pull(ctx context.Context, l store.Lane, n int, wait time.Duratio
 			if m.Header.Get("Status") == "503" || m.Header.Get("Description") == "Consumer Deleted" {
 				return out, errNoConsumer
 			}
-			return out, nil // that was all
+			undelivered, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+			if err != nil {
+				return out, nil // that was all
+			}
+			packs -= undelivered // in a cluster those delivered may come after this: they are replicated first
+			continue
 		}
 		got++
 		out = append(out, p.deliveries(l, m)...)
@@ -112,7 +118,7 @@ func (p *partition) deliveries(l store.Lane, m *nats.Msg) []store.Delivery {
 		log.Error("a message of the queue has no number", "lane", l, "err", err)
 		return nil
 	}
-	d := &delivered{partition: p, reply: m.Reply}
+	d := &delivered{partition: p, lane: l, reply: m.Reply}
 	value, err := decodeRecord(m.Subject, m.Data)
 	var members []member
 	if err == nil {
@@ -137,7 +143,7 @@ func (p *partition) deliveries(l store.Lane, m *nats.Msg) []store.Delivery {
 	for i, one := range members {
 		out[i] = store.Delivery{
 			Message: store.Message{ID: one.id, Lane: l, Data: one.data},
-			Count:   one.before + times, Ticket: &ticket{d, l, one, one.before + times},
+			Count:   one.before + times, Ticket: &ticket{d, one, one.before + times},
 		}
 	}
 	return out

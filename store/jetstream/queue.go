@@ -29,7 +29,6 @@ const (
 	scanInterval = 2 * time.Second // of all partitions for lanes that hold messages
 	pullGrace    = 2 * time.Second // for an answer beyond the wait that was asked for
 	keepLanes    = 100_000         // whose consumers are known to exist
-	closeLimit   = 2 * time.Second // for what waits to be written when the engine is closed
 
 	queueSubject = "berth.events."
 	wakeSubject  = "berth.wake"
@@ -48,8 +47,11 @@ type queue struct {
 
 	held atomic.Int64 // events of all lanes, when they were scanned last
 
-	mu    sync.Mutex
-	known map[store.Lane]float64 // lanes whose consumers exist, with how many events a pack of theirs lately held
+	mu      sync.Mutex
+	known   map[store.Lane]float64    // lanes whose consumers exist, with how many events a pack of theirs lately held
+	answers map[store.Lane]lastAnswer // of lanes that have had some lately
+
+	closeLimit time.Duration
 }
 
 func queueConfig(n int) jetstream.StreamConfig {
@@ -66,7 +68,8 @@ func queueConfig(n int) jetstream.StreamConfig {
 
 func openQueue(ctx context.Context, e *Engine) (*queue, error) {
 	background, stop := context.WithCancel(context.Background())
-	q := &queue{engine: e, background: background, inFlight: semaphore.NewWeighted(maxBytesInFlight), known: map[store.Lane]float64{}}
+	q := &queue{engine: e, background: background, inFlight: semaphore.NewWeighted(maxBytesInFlight),
+		known: map[store.Lane]float64{}, answers: map[store.Lane]lastAnswer{}, closeLimit: closeLimit}
 	for n := range partitions {
 		q.partitions[n] = &partition{queue: q, number: n}
 	}
@@ -80,20 +83,6 @@ func openQueue(ctx context.Context, e *Engine) (*queue, error) {
 		})
 	}
 	return q, all.Wait()
-}
-
-// close ends the writers when nothing waits any more, or soon: what receivers have put back should not be lost until its lease
-// ends.
-func (q *queue) close(stop func()) {
-	for _, p := range q.partitions {
-		p.mu.Lock()
-		p.closed = true
-		p.mu.Unlock()
-	}
-	timer := time.AfterFunc(closeLimit, stop)
-	defer timer.Stop()
-	q.writers.Wait()
-	stop()
 }
 
 // partition returns the one that a lane is in.
