@@ -31,8 +31,9 @@ type processes struct {
 	worker      *serverproc.Server
 	managers    map[string]*serverproc.Server
 	frontends   []*client.Client
-	mu          sync.Mutex              // of what is filled by several goroutines
-	members     map[string]engineMember // of the engine's cluster, by id; nil for one engine
+	mu          sync.Mutex                    // of what is filled by several goroutines
+	servers     map[string]*serverproc.Server // all that were started, by id: the last of each
+	members     map[string]engineMember       // of the engine's cluster, by id; nil for one engine
 }
 
 // startProcesses starts an engine, managers m1…, a worker, and frontends f1…, each as a process.
@@ -106,6 +107,12 @@ func (p *processes) start(role, id string) *serverproc.Server {
 		p.t.Errorf("%s %s: %v", role, id, err)
 		return nil
 	}
+	p.mu.Lock()
+	if p.servers == nil {
+		p.servers = map[string]*serverproc.Server{}
+	}
+	p.servers[id] = s
+	p.mu.Unlock()
 	p.t.Cleanup(func() {
 		if p.t.Failed() {
 			p.t.Logf("%s %s said:\n%s", role, id, s.Tail())
