@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"sync"
@@ -121,6 +122,7 @@ func TestUpgradeReplacesEveryProcess(t *testing.T) {
 		reportFailures(t, got)
 		if survive && (survived < of || started > 0) {
 			t.Errorf("%s: %d of %d idle environments are lost", what, of-survived, of)
+			logStatus(t, to)
 		}
 	}
 	phase("all managers were replaced", true, func() {
@@ -145,4 +147,16 @@ func TestUpgradeReplacesEveryProcess(t *testing.T) {
 	})
 	checkAlone(t, all)
 	t.Logf("in all: %s; %d connections were refused", summary(all), to.refused.Load())
+}
+
+// logStatus writes what the server says of itself.
+func logStatus(t *testing.T, to *balancer) {
+	t.Helper()
+	for _, c := range to.all() {
+		if s, err := c.Cluster(t.Context()); err == nil {
+			raw, _ := json.MarshalIndent(s, "", " ")
+			t.Logf("%s", raw)
+			return
+		}
+	}
 }

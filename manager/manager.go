@@ -102,6 +102,7 @@ type Manager struct {
 	lost         sync.Map // lostOwner → struct{}: nothing of it is left on any worker
 	recovered    atomic.Pointer[chan struct{}]
 	offering     atomic.Bool
+	leaving      sync.Map      // lambda.WorkerID → struct{}: see Leave
 	followed     atomic.Uint64 // the ring version under which all pools have a tenure
 	settled      atomic.Uint64 // see Settled
 
@@ -255,6 +256,9 @@ func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.Acquir
 	if s, ok := m.sets.Load(req.Key); ok {
 		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires); verdict {
 		case lambda.Granted:
+			if e.record != nil && !e.record.known.Load() { // it was handed over: now it is known what to ask a worker for
+				m.record(req, now)
+			}
 			return granted(e, number, expires, false, load), nil
 		case lambda.Throttled, lambda.Moved:
 			return lambda.Answer{Verdict: verdict, Load: load}, nil

@@ -30,6 +30,7 @@ const (
 type record struct {
 	habit   Habit
 	warming *atomic.Int64 // Manager.warming
+	known   atomic.Bool   // last is set: what was handed over comes without
 
 	mu     sync.Mutex
 	last   lambda.AcquireRequest // for a new environment; its key is the current one
@@ -43,7 +44,8 @@ func (m *Manager) record(req lambda.AcquireRequest, now time.Time) *record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last, r.called = req, now
-	r.last.Unreachable = nil
+	r.last.Unreachable, r.last.Predecessors = nil, nil
+	r.known.Store(true)
 	return r
 }
 
@@ -160,13 +162,19 @@ func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 		if !ok {
 			return
 		}
-		e := m.newEnvironment(p, t.version, req, id, s.record)
-		e.state = warming
-		p.warming.Add(1)
-		m.warming.Add(1)
-		m.register(req.Key, e)
+		e := m.addWarming(p, t, req, id, s.record)
 		m.spawn(func(ctx context.Context) { m.warm(ctx, e, req, w) })
 	}
+}
+
+// addWarming registers an environment that is to be made ahead of calls.
+func (m *Manager) addWarming(p *pool, t *tenure, req lambda.AcquireRequest, id lambda.WorkerID, r *record) *environment {
+	e := m.newEnvironment(p, t.version, req, id, r)
+	e.state = warming
+	p.warming.Add(1)
+	m.warming.Add(1)
+	m.register(req.Key, e)
+	return e
 }
 
 // warm has a worker make e and give its reservation back at once, so that e is idle when it is ready. A word that is lost

@@ -85,14 +85,14 @@ func (c *cluster) drainWorker(ctx context.Context) error {
 	return err
 }
 
-// leaveWorkers has the manager end its idle environments on workers that are to stop, until ctx ends.
+// leaveWorkers has the manager move its environments off workers that are to stop, until ctx ends.
 func (c *cluster) leaveWorkers(ctx context.Context) error {
 	for {
 		view := c.members.View()
 		var again <-chan time.Time
 		for _, w := range view.Workers {
 			if w.Draining {
-				c.manager.Leave(ctx, lambda.WorkerID(w.ID))
+				c.manager.Leave(lambda.WorkerID(w.ID))
 				again = time.After(leaveLook)
 			}
 		}
