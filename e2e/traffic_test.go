@@ -294,9 +294,11 @@ func idleSet(t testing.TB, to *balancer, each map[string]int) (environments map[
 // kept counts the environments of before that are in after too.
 func kept(before, after map[string]map[string]bool) (survived, of int) {
 	for name, set := range before {
-		for e := range set {
-			of++
-			if after[name][e] {
+		for e, was := range set {
+			if was {
+				of++
+			}
+			if was && after[name][e] {
 				survived++
 			}
 		}

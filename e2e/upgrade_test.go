@@ -109,6 +109,7 @@ func TestUpgradeReplacesEveryProcess(t *testing.T) {
 	idleSet(t, to, idle)
 	var all []answer
 	phase := func(what string, survive bool, replace func()) {
+		waitIdle(t, to)
 		before, _ := idleSet(t, to, idle)
 		f := startTraffic(t, to, every, 0, names...)
 		time.Sleep(500 * time.Millisecond)
@@ -116,6 +117,13 @@ func TestUpgradeReplacesEveryProcess(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		got := f.stop().seen()
 		all = append(all, got...)
+		for _, a := range got { // some function may have more now: two of its calls met
+			if a.err == nil {
+				before[a.function][a.mark.Environment] = before[a.function][a.mark.Environment] || a.mark.Calls > 1
+				idle[a.function] = max(idle[a.function], len(before[a.function]))
+			}
+		}
+		waitIdle(t, to)
 		after, started := idleSet(t, to, idle)
 		survived, of := kept(before, after)
 		t.Logf("%s: %s; %d of %d idle environments survived, %d calls of them were cold", what, summary(got), survived, of, started)
@@ -147,6 +155,27 @@ func TestUpgradeReplacesEveryProcess(t *testing.T) {
 	})
 	checkAlone(t, all)
 	t.Logf("in all: %s; %d connections were refused", summary(all), to.refused.Load())
+}
+
+// waitIdle waits until the managers know that nothing runs: a worker's word of it may come after the caller's answer.
+func waitIdle(t *testing.T, to *balancer) {
+	t.Helper()
+	for deadline := time.Now().Add(clusterWithin); ; time.Sleep(20 * time.Millisecond) {
+		all := to.all()
+		s, err := all[len(all)-1].Cluster(t.Context())
+		environments, idle := 0, 0
+		for _, p := range s.Processes {
+			if p.Manager != nil {
+				environments, idle = environments+p.Manager.Environments, idle+p.Manager.Idle
+			}
+		}
+		if err == nil && s.Silent == 0 && environments == idle {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("of %d environments %d are idle, %v", environments, idle, err)
+		}
+	}
 }
 
 // logStatus writes what the server says of itself.

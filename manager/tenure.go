@@ -210,5 +210,6 @@ func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		t.settle()
+		m.cfg.Log.Info("calls go on without what an earlier manager has not handed over yet", "pool", p.id, "ring", t.version, "waited", m.cfg.HandOffLimit)
 	}
 }

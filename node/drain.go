@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -29,6 +30,7 @@ func (c *cluster) drain(ctx context.Context) error {
 		c.log.Warn("the others could not be told that this process is to stop", "err", err)
 	}
 	if c.stopServing != nil { // first: its calls may need the roles of this process
+		c.lastAnswers(ctx)
 		if err := c.stopServing(ctx); err != nil {
 			return fmt.Errorf("ending the calls under way: %w", err)
 		}
@@ -41,6 +43,30 @@ func (c *cluster) drain(ctx context.Context) error {
 		parts.Go(func() error { return c.drainWorker(ctx) })
 	}
 	return parts.Wait()
+}
+
+// lastAnswerTime is for how long a frontend that is to stop goes on taking calls, each as the last one of its connection: whoever
+// sends a call over a connection that is closed at that moment cannot know whether it ran.
+const lastAnswerTime = time.Second
+
+// lastAnswers gives the callers' connections time to end. It has its effect by closeAfter.
+func (c *cluster) lastAnswers(ctx context.Context) {
+	timer := time.NewTimer(lastAnswerTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// closeAfter has callers close their connections once this process is to stop.
+func (c *cluster) closeAfter(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // drainManager waits until the ring has been made without this manager and it holds nothing any more.

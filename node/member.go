@@ -239,7 +239,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 		return err
 	}
 	l.run("api", server.api.Run)
-	c.stopServing = serveHTTP(l, "http", listener, server, readLimit, cfg.Log)
+	c.stopServing = serveHTTP(l, "http", listener, c.closeAfter(server), readLimit, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }
