@@ -84,7 +84,7 @@ type answer struct {
 func (a *answer) took() time.Duration { return a.ended.Sub(a.began) }
 
 // callWithin bounds one call: what takes longer has no answer.
-const callWithin = 30 * time.Second
+const callWithin = time.Minute
 
 // callMarked calls a marked function once.
 func (b *balancer) callMarked(number uint64, name string, hold time.Duration) (a answer) {
@@ -251,44 +251,51 @@ func intervals(answers []answer, function string) (ran []interval) {
 func idleSet(t testing.TB, to *balancer, each map[string]int) (environments map[string]map[string]bool, started int) {
 	t.Helper()
 	environments = map[string]map[string]bool{}
-	for name := range each {
-		environments[name] = map[string]bool{}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	places := make(chan struct{}, 4) // functions at the same time: the machine may be small
+	for name, n := range each {
+		asking.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			found, cold := environmentsOf(t, to, name, n)
+			mu.Lock()
+			defer mu.Unlock()
+			environments[name] = found
+			started += cold
+		})
 	}
-	for hold := 300 * time.Millisecond; ; hold *= 2 {
-		var mu sync.Mutex
+	asking.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return environments, started
+}
+
+func environmentsOf(t testing.TB, to *balancer, name string, n int) (environments map[string]bool, started int) {
+	t.Helper()
+	environments = map[string]bool{}
+	for hold := time.Duration(n-1) * 200 * time.Millisecond; len(environments) < n; hold = 2 * max(hold, 100*time.Millisecond) {
+		answers := make([]answer, n)
 		var calls sync.WaitGroup
-		for name, n := range each {
-			if len(environments[name]) >= n {
-				continue
-			}
-			for i := range n {
-				calls.Go(func() {
-					a := to.callMarked(uint64(i+1), name, hold)
-					mu.Lock()
-					defer mu.Unlock()
-					if a.err != nil {
-						t.Errorf("calling %s: %v", name, a.err)
-						return
-					}
-					environments[name][a.mark.Environment] = true
-					if a.mark.Calls == 1 {
-						started++
-					}
-				})
-			}
+		for i := range answers {
+			calls.Go(func() { answers[i] = to.callMarked(uint64(i+1), name, hold) })
 		}
 		calls.Wait()
-		done := true
-		for name, n := range each {
-			done = done && len(environments[name]) >= n
+		for _, a := range answers {
+			if a.err != nil {
+				t.Errorf("calling %s: %v", name, a.err)
+				return environments, started
+			}
+			environments[a.mark.Environment] = true
 		}
-		if done || t.Failed() {
-			return environments, started
-		}
-		if hold > 10*time.Second {
-			t.Fatalf("the calls do not run at once: %v", environments)
+		started += cold(answers)
+		if hold > 20*time.Second {
+			t.Errorf("%d calls of %s do not run at once", n, name)
+			break
 		}
 	}
+	return environments, started
 }
 
 // kept counts the environments of before that are in after too.
