@@ -20,20 +20,17 @@ func (m *Members) expire(ctx context.Context) {
 		}
 		silent := m.ownHeard.Sub(since)
 		if silent <= suspectAfter {
-			e.refused = false
 			continue
 		}
 		there := e.there.After(since)
 		switch {
-		case e.refused && e.Address != "":
-			m.drop(key, "its process has ended")
-			changed = true
 		case silent > HangExpiry, silent > Expiry && !there:
 			m.drop(key, "it is silent")
 			changed = true
 		case !e.probing && e.Address != "":
 			e.probing = true
-			m.probes.Go(func() { m.probe(ctx, e, e.Address) })
+			heard := e.heard
+			m.probes.Go(func() { m.probe(ctx, key, e, heard) })
 		}
 	}
 	if changed {
@@ -41,17 +38,21 @@ func (m *Members) expire(ctx context.Context) {
 	}
 }
 
-// probe looks whether a silent process is there: while it lives, its machine takes connections for it, however busy it is.
-func (m *Members) probe(ctx context.Context, e *entry, address string) {
+// probe looks whether a silent process is there: while it lives, its machine takes connections for it, however busy it is. One that
+// has said nothing since it was heard last, and is not there, is gone.
+func (m *Members) probe(ctx context.Context, key memberKey, e *entry, heard time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	err := m.cfg.Dial(ctx, address)
+	err := m.cfg.Dial(ctx, e.Address)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.probing = false
-	e.refused = errors.Is(err, syscall.ECONNREFUSED)
-	if err == nil {
+	switch {
+	case err == nil:
 		e.there = time.Now()
+	case errors.Is(err, syscall.ECONNREFUSED) && m.known[key] == e && e.heard.Equal(heard):
+		m.drop(key, "its process has ended")
+		m.publish()
 	}
 }
 

@@ -185,7 +185,6 @@ type entry struct {
 	heard   time.Time
 	probing bool
 	there   time.Time // when its machine last took a connection for it
-	refused bool
 }
 
 // New makes Members that know nobody.
