@@ -275,7 +275,7 @@ func idleSet(t testing.TB, to *balancer, each map[string]int) (environments map[
 func environmentsOf(t testing.TB, to *balancer, name string, n int) (environments map[string]bool, started int) {
 	t.Helper()
 	environments = map[string]bool{}
-	for hold := time.Duration(n-1) * 200 * time.Millisecond; len(environments) < n; hold = 2 * max(hold, 100*time.Millisecond) {
+	for hold := time.Duration(min(n-1, 1)) * 300 * time.Millisecond; len(environments) < n; hold = 2 * max(hold, 100*time.Millisecond) {
 		answers := make([]answer, n)
 		var calls sync.WaitGroup
 		for i := range answers {

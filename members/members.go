@@ -68,7 +68,7 @@ type Member struct {
 
 	Draining bool `json:"draining,omitempty"` // was told to stop: gets nothing new, and leaves when what it has is done or handed over
 	// Settled is, of managers, the newest ring version under which it holds nothing that is another's.
-	Settled uint64 `json:"settled,omitempty"`
+	Settled uint64 `json:"settled_ring,omitempty"` // a name of its own: heartbeat has "settled"
 
 	Quota int `json:"quota,omitempty"` // managers: executions of one pool that one manager runs, see ring.New
 

@@ -78,7 +78,7 @@ func prepare(t *testing.T, s *server.Server, id string, roles ...Role) *process 
 	p.Members = New(Config{Conn: conn, Boot: boot, Log: slog.New(slog.NewTextHandler(p.log, nil)), Self: func() []Member {
 		var self []Member
 		for _, r := range roles {
-			self = append(self, Member{ID: id, Role: r, Boot: boot, Address: "127.0.0.1:1", Quota: 10, MemoryFree: p.free.Load()})
+			self = append(self, Member{ID: id, Role: r, Boot: boot, Address: "127.0.0.1:1", Quota: 10, Settled: 7, MemoryFree: p.free.Load()})
 		}
 		return self
 	}, Dial: func(context.Context, string) error { return p.dial() }})
@@ -138,7 +138,7 @@ func TestAllSeeAll(t *testing.T) {
 		eventually(t, patience, want, func() bool { return p.shape() == want })
 	}
 	w, ok := all[0].View().Worker(lambda.WorkerID("w"))
-	if _, unknown := all[0].View().Manager("w"); !ok || unknown || w.Address != "127.0.0.1:1" {
+	if _, unknown := all[0].View().Manager("w"); !ok || unknown || w.Address != "127.0.0.1:1" || w.Settled != 7 {
 		t.Errorf("worker w is %+v, %v", w, ok)
 	}
 }
