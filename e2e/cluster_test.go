@@ -34,10 +34,10 @@ type engineMember struct {
 const clusterWithin = time.Minute
 
 // startCluster starts three engines that are a cluster, then the others as startProcesses does.
-func startCluster(t *testing.T, managers, frontends int) (*processes, map[string]*serverproc.Server) {
+func startCluster(t *testing.T, managers, frontends int, args ...string) (*processes, map[string]*serverproc.Server) {
 	t.Helper()
 	sharedClient(t)
-	p := &processes{t: t, dir: t.TempDir(), engineRoles: "engine,control", managers: map[string]*serverproc.Server{}, members: map[string]engineMember{}}
+	p := &processes{t: t, dir: t.TempDir(), engineRoles: "engine,control", args: args, managers: map[string]*serverproc.Server{}, members: map[string]engineMember{}}
 	p.token = filepath.Join(p.dir, "cluster-token")
 	if err := os.WriteFile(p.token, []byte(strings.Repeat("secret", 6)+"\n"), 0o600); err != nil {
 		t.Fatal(err)

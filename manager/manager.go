@@ -103,6 +103,7 @@ type Manager struct {
 	recovered    atomic.Pointer[chan struct{}]
 	offering     atomic.Bool
 	leaving      sync.Map      // lambda.WorkerID → struct{}: see Leave
+	doubted      sync.Map      // lambda.WorkerID → struct{}: being asked whether it is there
 	followed     atomic.Uint64 // the ring version under which all pools have a tenure
 	settled      atomic.Uint64 // see Settled
 
@@ -197,6 +198,9 @@ func (m *Manager) halt() {
 // failed; nothing runs.
 func (m *Manager) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	p := m.pool(req.Pool)
+	for _, id := range req.Avoid {
+		m.doubt(id)
+	}
 	for range tenureTries {
 		t := p.tenure.Load()
 		if t == nil || t.version != req.Ring || !t.settled.Load() {

@@ -44,7 +44,7 @@ func (m *Manager) record(req lambda.AcquireRequest, now time.Time) *record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last, r.called = req, now
-	r.last.Unreachable, r.last.Predecessors = nil, nil
+	r.last.Unreachable, r.last.Predecessors, r.last.Avoid = nil, nil, nil
 	r.known.Store(true)
 	return r
 }

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// maxEnded bounds what is remembered of processes that have ended: whoever follows the views has seen it long before.
+const maxEnded = 1000
+
 // expire drops the members that have been silent while this process heard itself, and has a look at those that may be.
 func (m *Members) expire(ctx context.Context) {
 	m.mu.Lock()
@@ -51,6 +54,10 @@ func (m *Members) probe(ctx context.Context, key memberKey, e *entry, heard time
 	case err == nil:
 		e.there = time.Now()
 	case errors.Is(err, syscall.ECONNREFUSED) && m.known[key] == e && e.heard.Equal(heard):
+		if len(m.ended) >= maxEnded {
+			clear(m.ended)
+		}
+		m.ended[e.Boot] = true
 		m.drop(key, "its process has ended")
 		m.publish()
 	}

@@ -105,7 +105,8 @@ func (t *Tracked) Promise(bytes int64) { t.free.Add(-bytes) }
 type View struct {
 	Frontends, Managers, Workers, Controls []*Tracked
 	managers, workers                      map[string]*Tracked
-	newer                                  chan struct{} // closed when there is another view
+	ended                                  map[string]bool // by Boot
+	newer                                  chan struct{}   // closed when there is another view
 }
 
 // NewView returns the view of these members.
@@ -146,6 +147,9 @@ func (v *View) Worker(id lambda.WorkerID) (*Tracked, bool) {
 	return w, ok
 }
 
+// Ended reports whether the process with this Boot is known to have ended, rather than being silent.
+func (v *View) Ended(boot string) bool { return v.ended[boot] }
+
 // Config of Members.
 type Config struct {
 	Conn *nats.Conn
@@ -173,6 +177,7 @@ type Members struct {
 	failed    chan struct{}
 	subs      []*nats.Subscription
 	probes    sync.WaitGroup
+	ended     map[string]bool // Boots of processes that are known to have ended; at most maxEnded of them
 }
 
 type memberKey struct {
@@ -192,7 +197,7 @@ func New(cfg Config) *Members {
 	if cfg.Dial == nil {
 		cfg.Dial = dial
 	}
-	m := &Members{cfg: cfg, known: map[memberKey]*entry{}, failed: make(chan struct{})}
+	m := &Members{cfg: cfg, known: map[memberKey]*entry{}, ended: map[string]bool{}, failed: make(chan struct{})}
 	m.view.Store(NewView())
 	return m
 }
@@ -462,6 +467,7 @@ func (m *Members) publish() {
 		all = append(all, e.Tracked)
 	}
 	v := NewView(all...)
+	v.ended = maps.Clone(m.ended)
 	close(m.view.Swap(v).newer)
 	if m.cfg.Changed != nil {
 		m.cfg.Changed(v)

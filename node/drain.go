@@ -111,10 +111,13 @@ func (c *cluster) drainWorker(ctx context.Context) error {
 	return err
 }
 
-// leaveWorkers has the manager move its environments off workers that are to stop, until ctx ends.
-func (c *cluster) leaveWorkers(ctx context.Context) error {
+// followWorkers tells the manager which workers are lost or back, and has it move its environments off those that are to stop,
+// until ctx ends.
+func (c *cluster) followWorkers(ctx context.Context) error {
+	boots := map[string]string{} // of the workers that live, by id
 	for {
 		view := c.members.View()
+		c.tellLost(view, boots)
 		var again <-chan time.Time
 		for _, w := range view.Workers {
 			if w.Draining {
@@ -127,6 +130,22 @@ func (c *cluster) leaveWorkers(ctx context.Context) error {
 		case <-view.Newer():
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// tellLost tells the manager what has changed since the view in which workers had these boots, and brings them up to date.
+func (c *cluster) tellLost(view *members.View, boots map[string]string) {
+	for id, boot := range boots {
+		if _, lives := view.Worker(lambda.WorkerID(id)); !lives {
+			c.manager.Lost(lambda.WorkerID(id), view.Ended(boot))
+			delete(boots, id)
+		}
+	}
+	for _, w := range view.Workers {
+		if boots[w.ID] != w.Boot {
+			c.manager.Back(lambda.WorkerID(w.ID))
+			boots[w.ID] = w.Boot
 		}
 	}
 }

@@ -182,7 +182,7 @@ func join(ctx context.Context, l *lifecycle, c *cluster) error {
 	}
 	l.run("membership", c.members.Run)
 	if c.manager != nil {
-		l.run("draining workers", c.leaveWorkers)
+		l.run("workers that come and go", c.followWorkers)
 	}
 	if c.control != nil {
 		l.run("control", c.control.Run)
