@@ -158,14 +158,18 @@ func TestRandomKills(t *testing.T) {
 		},
 		clients: map[string]*client.Client{"f1": p.frontends[0], "f2": p.frontends[1]},
 	}
-	names := []string{"chaos-0", "chaos-1", "chaos-2", "chaos-3", "chaos-4", "chaos-5", "chaos-6", "chaos-7"}
+	names := []string{"chaos-0", "chaos-1", "chaos-2", "chaos-3"}
 	deployMarked(t, p.frontends[0], append(names, capped)...)
 	reserve(t, p.frontends[0], capped, limit)
 	knows(t, p.frontends[1], append(names, capped)...)
 	waitSame(t, p.frontends[0], p.frontends[1], capped)
 	idleSet(t, c.to, map[string]int{names[0]: 2, capped: 2})
-	many := startTraffic(t, c.to, 10*time.Millisecond, 0, names...)
-	under := startTraffic(t, c.to, 12*time.Millisecond, 80*time.Millisecond, capped)
+	every := 40 * time.Millisecond
+	if long() {
+		every = 10 * time.Millisecond
+	}
+	many := startTraffic(t, c.to, every, 0, names...)
+	under := startTraffic(t, c.to, 30*time.Millisecond, 200*time.Millisecond, capped)
 	for began, i := time.Now(), 0; i < rounds && time.Since(began) < 5*time.Minute; i++ {
 		time.Sleep(pause)
 		role := roles[i%len(roles)]
