@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -27,6 +28,7 @@ type processes struct {
 	engineRoles string   // of its process
 	token       string   // its file
 	args        []string // for all
+	program     string   // that runs berth; "" is the binary itself
 	engine      *serverproc.Server
 	worker      *serverproc.Server
 	managers    map[string]*serverproc.Server
@@ -102,7 +104,7 @@ func (p *processes) start(role, id string) *serverproc.Server {
 		}
 	}
 	args := append([]string{"--role", roles, "--id", id, "--engine", engine, "--cluster-token-file", p.token}, extra...)
-	s, err := serverproc.Start(p.t.Context(), serverproc.Config{Binary: binary, DataDir: data, Args: args, NoAPI: role != "frontend"})
+	s, err := serverproc.Start(p.t.Context(), serverproc.Config{Binary: cmp.Or(p.program, binary), DataDir: data, Args: args, NoAPI: role != "frontend"})
 	if err != nil {
 		p.t.Errorf("%s %s: %v", role, id, err)
 		return nil

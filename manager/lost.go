@@ -25,7 +25,7 @@ func (m *Manager) Lost(id lambda.WorkerID, ended bool) {
 
 // Back is told that a worker is heard again, or another process of its name: it is asked at once what is there.
 func (m *Manager) Back(id lambda.WorkerID) {
-	m.spawn(func(ctx context.Context) { m.renewOn(ctx, time.Now(), id, m.heldOn(id)) })
+	m.spawn(func(ctx context.Context) { m.recheck(ctx, id) })
 }
 
 // doubt hands out nothing idle on a worker that somebody could not reach, until it has answered.
@@ -41,8 +41,15 @@ func (m *Manager) doubt(id lambda.WorkerID) {
 	})
 	m.spawn(func(ctx context.Context) {
 		defer m.doubted.Delete(id)
-		m.renewOn(ctx, time.Now(), id, m.heldOn(id))
+		m.recheck(ctx, id)
 	})
+}
+
+// recheck compares with a worker what both know of the environments there.
+func (m *Manager) recheck(ctx context.Context, id lambda.WorkerID) {
+	if list := m.heldOn(id); len(list.environments) > 0 {
+		m.renewOn(ctx, time.Now(), id, list)
+	}
 }
 
 // heldOn is what is to be told to one worker about everything there.

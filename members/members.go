@@ -40,8 +40,8 @@ const (
 
 // Times of the protocol.
 const (
-	Interval = 300 * time.Millisecond // between two heartbeats
-	Expiry   = 2 * time.Second        // of a member that is not heard
+	Interval = 300 * time.Millisecond  // between two heartbeats
+	Expiry   = 1700 * time.Millisecond // of a member that is not heard
 	// HangExpiry is of one that is not heard either, but whose machine says that the process is there.
 	HangExpiry = 6 * time.Second
 
