@@ -118,7 +118,7 @@ func (w *worker) Adopt(_ context.Context, req lambda.AdoptRequest) (answer lambd
 		}
 		pool := lambda.HandedPool{Pool: e.pool}
 		if req.Owner != "" {
-			if !req.AllPools && e.pool != req.Pool || e.owner != req.Owner && len(req.Parts) > 0 && ring.Heir(id, req.Parts) != req.Owner {
+			if !req.AllPools && e.pool != req.Pool || e.owner != req.Owner && len(req.Parts) > 0 && ring.Heir(id, false, req.Parts) != req.Owner {
 				answer.Left++
 				continue
 			}

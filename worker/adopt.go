@@ -73,7 +73,7 @@ func (e *environment) heirOf(req *lambda.AdoptRequest) (mine, theirs bool) {
 	if !lost && !again || !req.AllPools && e.pool != req.Pool {
 		return false, e.ownerID == req.From
 	}
-	if lost && len(req.Parts) > 0 && ring.Heir(e.id, req.Parts) != req.Owner {
+	if lost && len(req.Parts) > 0 && ring.Heir(e.id, e.ahead, req.Parts) != req.Owner {
 		return false, true
 	}
 	return true, false

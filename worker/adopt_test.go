@@ -101,7 +101,7 @@ func TestAdoptersShareByIDs(t *testing.T) {
 		t.Errorf("%d and %d were adopted, of %d", len(a), len(b), n)
 	}
 	for id := range a {
-		if ring.Heir(id, parts) != "a" {
+		if ring.Heir(id, false, parts) != "a" {
 			t.Errorf("%s was adopted by the wrong one", id)
 		}
 	}

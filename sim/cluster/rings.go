@@ -263,7 +263,7 @@ func (w *worker) adopt(req lambda.AdoptRequest, from *process) (answer lambda.Ad
 				answer.Pools = append(answer.Pools, lambda.HandedPool{Pool: e.pool})
 			}
 			continue
-		case !lost && !again, !req.AllPools && e.pool != req.Pool, lost && len(req.Parts) > 0 && ring.Heir(e.id, req.Parts) != req.Owner:
+		case !lost && !again, !req.AllPools && e.pool != req.Pool, lost && len(req.Parts) > 0 && ring.Heir(e.id, e.ahead, req.Parts) != req.Owner:
 			if e.owner == req.From {
 				answer.Left++
 			}
