@@ -113,13 +113,26 @@ func TestAManagerThatIsCutOffIsReplacedAndComesBack(t *testing.T) {
 	to := &balancer{frontends: []*client.Client{c}}
 	deployMarked(t, c, "split")
 	reserve(t, c, "split", limit)
-	before, _ := idleSet(t, to, map[string]int{"split": limit})
+	each := map[string]int{"split": limit}
+	before, _ := idleSet(t, to, each)
+	waitIdle(t, to)
+	n.cut(host)
+	_, took := waitRing(t, c, "m2")
+	after, started := idleSet(t, to, each)
+	survived, of := kept(before, after)
+	t.Logf("a ring without the manager that was cut off after %v; %d of %d environments were adopted", took.Round(time.Millisecond), survived, of)
+	if survived < of || started > 0 {
+		t.Errorf("%d of %d environments were adopted, %d calls started cold", survived, of, started)
+	}
+	n.join(host)
+	waitRing(t, c, "m1")
+
 	f := startTraffic(t, to, 50*time.Millisecond, 100*time.Millisecond, "split")
 	time.Sleep(500 * time.Millisecond)
 
 	n.cut(host)
-	_, took := waitRing(t, c, "m2")
-	t.Logf("a ring without the manager that was cut off after %v", took.Round(time.Millisecond))
+	_, took = waitRing(t, c, "m2")
+	t.Logf("under load a ring without it after %v", took.Round(time.Millisecond))
 	time.Sleep(time.Second)
 	n.join(host)
 	back := time.Now()
@@ -139,9 +152,5 @@ func TestAManagerThatIsCutOffIsReplacedAndComesBack(t *testing.T) {
 	if top := most(intervals(later, "split")); top > limit {
 		t.Errorf("%d calls ran at once after the manager was back, the limit is %d", top, limit)
 	}
-	waitIdle(t, to)
-	after, started := idleSet(t, to, map[string]int{"split": limit})
-	survived, of := kept(before, after)
-	t.Logf("%d of %d environments are left, %d calls started cold", survived, of, started)
 	waitOwned(t, c)
 }
