@@ -17,10 +17,10 @@ const leaseKey store.Key = "control/leader"
 const (
 	leaseTime  = 18 * time.Second
 	renewEvery = 2 * time.Second // also the time limit of one try
-	lookEvery  = time.Second
+	lookEvery  = 500 * time.Millisecond
 	// silentFor is how long the holder's heartbeats must be missing, beyond the time that the members allow, before the
 	// lease is taken over early.
-	silentFor    = time.Second
+	silentFor    = 300 * time.Millisecond
 	releaseLimit = 2 * time.Second
 )
 

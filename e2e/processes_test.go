@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -27,13 +28,15 @@ type processes struct {
 	engineRoles string   // of its process
 	token       string   // its file
 	args        []string // for all
+	program     string   // that runs berth; "" is the binary itself
 	engine      *serverproc.Server
 	worker      *serverproc.Server
 	managers    map[string]*serverproc.Server
 	frontends   []*client.Client
-	endpoints   []string                // of the frontends
-	mu          sync.Mutex              // of what is filled by several goroutines
-	members     map[string]engineMember // of the engine's cluster, by id; nil for one engine
+	endpoints   []string                      // of the frontends
+	mu          sync.Mutex                    // of what is filled by several goroutines
+	servers     map[string]*serverproc.Server // all that were started, by id: the last of each
+	members     map[string]engineMember       // of the engine's cluster, by id; nil for one engine
 }
 
 // startProcesses starts an engine, managers m1…, a worker, and frontends f1…, each as a process.
@@ -102,11 +105,17 @@ func (p *processes) start(role, id string) *serverproc.Server {
 		}
 	}
 	args := append([]string{"--role", roles, "--id", id, "--engine", engine, "--cluster-token-file", p.token}, extra...)
-	s, err := serverproc.Start(p.t.Context(), serverproc.Config{Binary: binary, DataDir: data, Args: args, NoAPI: role != "frontend"})
+	s, err := serverproc.Start(p.t.Context(), serverproc.Config{Binary: cmp.Or(p.program, binary), DataDir: data, Args: args, NoAPI: role != "frontend"})
 	if err != nil {
 		p.t.Errorf("%s %s: %v", role, id, err)
 		return nil
 	}
+	p.mu.Lock()
+	if p.servers == nil {
+		p.servers = map[string]*serverproc.Server{}
+	}
+	p.servers[id] = s
+	p.mu.Unlock()
 	p.t.Cleanup(func() {
 		if p.t.Failed() {
 			p.t.Logf("%s %s said:\n%s", role, id, s.Tail())

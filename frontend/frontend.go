@@ -5,6 +5,7 @@ package frontend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -161,32 +162,34 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	p.inFlight.Add(1)
 	defer p.inFlight.Add(-1)
 	for range tries {
-		outcome, err := f.try(ctx, p, req, inv, &target)
+		outcome, worker, err := f.try(ctx, p, req, inv, &target)
 		if err == nil || !errors.Is(err, lambda.ErrUnknownEnvironment) {
 			if err != nil && inv.Tenant != "" && lambda.CodeOf(err) == lambda.TooManyRequests {
 				f.throttles.add(req.Key)
 			}
 			return outcome, err
 		}
+		req.Avoid = append(req.Avoid, worker)
 	}
 	return nil, throttled(target.Pool)
 }
 
-func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, error) {
+func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, lambda.WorkerID, error) {
 	reservation, err := f.acquire(ctx, p, req, target.Provisioned)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	worker, ok := f.cfg.Worker(reservation.Worker)
-	if !ok {
-		return nil, lambda.Errorf(lambda.ServiceFailure, "worker %s is not known here", reservation.Worker)
+	if !ok { // it has been lost, and the manager has not noticed yet
+		return nil, reservation.Worker, fmt.Errorf("%w: worker %s is not known here", lambda.ErrUnknownEnvironment, reservation.Worker)
 	}
 	if target.TokenAudience != "" {
 		if err := f.addToken(ctx, target, reservation.Environment, inv); err != nil {
-			return nil, err // the reservation ends by itself
+			return nil, reservation.Worker, err // the reservation ends by itself
 		}
 	}
-	return worker.Invoke(ctx, reservation, inv)
+	outcome, err := worker.Invoke(ctx, reservation, inv)
+	return outcome, reservation.Worker, err
 }
 
 func keyOf(v *lambda.Version, runtime lambda.RuntimeVersionID, tenant string) lambda.EnvironmentKey {

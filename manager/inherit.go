@@ -183,7 +183,7 @@ func (m *Manager) inherit(p *pool, epoch uint64, keys []lambda.HandedKey) (come 
 			return cmp.Or(-cmp.Compare(a.State, b.State), b.Since.Compare(a.Since))
 		})
 		for _, h := range k.Environments {
-			if _, known := m.environments.Load(h.Environment); known {
+			if v, known := m.environments.Load(h.Environment); known && !m.supersede(v.(*environment), cmp.Or(h.Epoch, epoch)) {
 				continue
 			}
 			e := m.heir(p, epoch, k, h, now)
@@ -210,6 +210,21 @@ func (m *Manager) forgetOlder(keys []lambda.HandedKey) {
 			}
 		}
 	}
+}
+
+// supersede drops a record from before the environment was another manager's, of which this one has not heard (it was cut off): the
+// reservations that it has counted are not the worker's. False when the record is the newer one, or as new.
+func (m *Manager) supersede(e *environment, epoch uint64) bool {
+	if e.set.epochOf(e) >= epoch || !m.environments.CompareAndDelete(e.id, e) {
+		return false
+	}
+	if e.set.remove(e) {
+		m.sets.CompareAndDelete(e.set.key, e.set)
+	}
+	if e.provision != nil {
+		m.provisions.left(e.provision, e)
+	}
+	return true
 }
 
 // heir makes the record of an environment that was another manager's.

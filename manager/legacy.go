@@ -13,6 +13,12 @@ func (s *set) poolOf(e *environment) *pool {
 	return e.pool
 }
 
+func (s *set) epochOf(e *environment) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.epoch
+}
+
 // fate says of whose pool e is and who gets it; stays when it is here to stay under a ring version, or to end.
 func (s *set) fate(e *environment, version uint64) (p *pool, heir lambda.ManagerID, stays bool) {
 	s.mu.Lock()

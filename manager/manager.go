@@ -107,6 +107,8 @@ type Manager struct {
 	lost         sync.Map // lostOwner → struct{}: nothing of it is left on any worker
 	recovered    atomic.Pointer[chan struct{}]
 	offering     atomic.Bool
+	leaving      sync.Map      // lambda.WorkerID → struct{}: see Leave
+	doubted      sync.Map      // lambda.WorkerID → struct{}: being asked whether it is there
 	followed     atomic.Uint64 // the ring version under which all pools have a tenure
 	settled      atomic.Uint64 // see Settled
 
@@ -220,6 +222,9 @@ func (m *Manager) abandon(r *lambda.Reservation) {
 
 func (m *Manager) acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
 	p := m.pool(req.Pool)
+	for _, id := range req.Avoid {
+		m.doubt(id)
+	}
 	for range tenureTries {
 		t := p.tenure.Load()
 		if t == nil || t.version != req.Ring || !t.settled.Load() {
@@ -284,6 +289,9 @@ func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.Acquir
 		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires); verdict {
 		case lambda.Granted:
 			m.served(req.Key)
+			if e.record != nil && !e.record.known.Load() { // it was handed over: now it is known what to ask a worker for
+				m.record(req, now)
+			}
 			return granted(e, number, expires, false, load), nil
 		case lambda.Throttled:
 			m.refused(req.Key, aSlot, quota, now)

@@ -32,6 +32,7 @@ const (
 type record struct {
 	habit   Habit
 	warming *atomic.Int64 // Manager.warming
+	known   atomic.Bool   // last is set: what was handed over comes without
 	calls   atomic.Uint64 // since the record began
 
 	counted uint64    // calls, at the sweep that saw them change last; the sweep's own, as is active
@@ -49,7 +50,8 @@ func (m *Manager) record(req lambda.AcquireRequest, now time.Time) *record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last, r.called = req, now
-	r.last.Unreachable = nil
+	r.last.Unreachable, r.last.Predecessors, r.last.Avoid = nil, nil, nil
+	r.known.Store(true)
 	return r
 }
 
@@ -98,7 +100,7 @@ func (r *record) isPaused(now time.Time) bool {
 
 // adjust brings each function's idle environments to the number that is wanted.
 func (m *Manager) adjust(ctx context.Context, now time.Time, idle map[*record][]*environment) {
-	var short []shortage
+	var off []imbalance
 	var spare []spareRecord
 	known, crowded := 0, m.crowded
 	m.records.Range(func(key, v any) bool {
@@ -107,10 +109,9 @@ func (m *Manager) adjust(ctx context.Context, now time.Time, idle map[*record][]
 		keep, ahead := r.habit.Wanted(now)
 		list := idle[r]
 		delete(idle, r)
-		m.endSurplus(ctx, list, keep)
 		req, called := r.look()
-		if lack := min(ahead-len(list), maxWarming); lack > 0 && !r.isPaused(now) {
-			short = append(short, shortage{r, req, lack})
+		if len(list) > keep || ahead > len(list) && !r.isPaused(now) {
+			off = append(off, imbalance{r, req, list, keep, ahead})
 		}
 		age := recordAge
 		if tenant := key.(lambda.EnvironmentKey).Tenant; tenant != "" && tenant != lambda.Unbound {
@@ -128,15 +129,9 @@ func (m *Manager) adjust(ctx context.Context, now time.Time, idle map[*record][]
 	m.crowded = known > maxRecords
 	m.forgetRecords(spare, known-maxRecords)
 	for _, list := range idle { // their function's record was dropped while they ran
-		m.endSurplus(ctx, list, 0)
+		m.endLongest(ctx, list, len(list))
 	}
-	// In a fixed order, for the random draws.
-	slices.SortFunc(short, func(a, b shortage) int {
-		return cmp.Or(cmp.Compare(a.req.Key.Function, b.req.Key.Function), strings.Compare(fmt.Sprint(a.req.Key), fmt.Sprint(b.req.Key)))
-	})
-	for _, s := range short {
-		m.makeAhead(ctx, s)
-	}
+	m.balance(ctx, off)
 }
 
 // spareRecord is a record without idle environments.
@@ -156,22 +151,51 @@ func (m *Manager) forgetRecords(list []spareRecord, over int) {
 	}
 }
 
-// shortage is how many environments a function lacks.
-type shortage struct {
-	record *record
-	req    lambda.AcquireRequest
-	lack   int
+// imbalance is a function that has more or fewer environments waiting than are wanted.
+type imbalance struct {
+	record      *record
+	req         lambda.AcquireRequest
+	list        []*environment
+	keep, ahead int
 }
 
-// endSurplus ends the longest idle ones until keep are left.
-func (m *Manager) endSurplus(ctx context.Context, list []*environment, keep int) {
-	if len(list) <= keep {
+// balance ends what is too many and makes what is missing. Calls began and ended between the count and the question how many are
+// wanted: so it is counted again, and what only one of the counts says is left for the next time.
+func (m *Manager) balance(ctx context.Context, off []imbalance) {
+	if len(off) == 0 {
 		return
 	}
+	again := map[*record]int{}
+	m.environments.Range(func(_, v any) bool {
+		e := v.(*environment)
+		if _, counts := e.set.waits(e); counts {
+			again[e.record]++
+		}
+		return true
+	})
+	// In a fixed order, for the random draws.
+	slices.SortFunc(off, func(a, b imbalance) int {
+		return cmp.Or(cmp.Compare(a.req.Key.Function, b.req.Key.Function), strings.Compare(fmt.Sprint(a.req.Key), fmt.Sprint(b.req.Key)))
+	})
+	for _, o := range off {
+		n, second := len(o.list), again[o.record]
+		if surplus := min(n, second) - o.keep; surplus > 0 {
+			m.endLongest(ctx, o.list, surplus)
+		}
+	}
+	for _, o := range off {
+		if lack := min(o.ahead-max(len(o.list), again[o.record]), maxWarming); lack > 0 {
+			m.makeAhead(ctx, o.record, o.req, lack)
+		}
+	}
+}
+
+// endLongest ends the longest idle ones.
+func (m *Manager) endLongest(ctx context.Context, list []*environment, n int) {
 	slices.SortFunc(list, func(a, b *environment) int {
 		return cmp.Or(a.seen.Compare(b.seen), cmp.Compare(a.id, b.id))
 	})
-	for _, e := range list[:len(list)-keep] {
+	for _, e := range list[:n] {
 		m.endIdle(ctx, e)
 	}
 }
@@ -179,8 +203,7 @@ func (m *Manager) endSurplus(ctx context.Context, list []*environment, keep int)
 // makeAhead makes environments before they are asked for. They take no room from anybody: where memory is short none is
 // made, nor while what is provisioned is being made or lacks room, and calls of the pool that already fill its quota could
 // not use one.
-func (m *Manager) makeAhead(ctx context.Context, s shortage) {
-	req := s.req
+func (m *Manager) makeAhead(ctx context.Context, r *record, req lambda.AcquireRequest, lack int) {
 	if req.Version == nil || !m.cfg.Current(req.Key) || m.provisions.busy() { // nil: it was handed over, and not called since
 		return
 	}
@@ -190,7 +213,7 @@ func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 		return
 	}
 	quota := m.quota(ctx, p, t, nil)
-	n := min(s.lack, quota-int(p.admitted.Load())-int(p.warming.Load()), maxWarming-int(m.warming.Load()))
+	n := min(lack, quota-int(p.admitted.Load())-int(p.warming.Load()), maxWarming-int(m.warming.Load()))
 	for range n {
 		if !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) {
 			return
@@ -199,17 +222,23 @@ func (m *Manager) makeAhead(ctx context.Context, s shortage) {
 		if !ok {
 			return
 		}
-		e := m.newEnvironment(p, t.version, req, id, s.record)
-		e.state = warming
-		p.warming.Add(1)
-		m.warming.Add(1)
-		m.register(req.Key, e)
+		e := m.addWarming(p, t, req, id, r)
 		if e.set.isolated.fullFor(0, quota) {
 			m.drop(e)
 			return
 		}
 		m.spawn(func(ctx context.Context) { m.warm(ctx, e, req, w) })
 	}
+}
+
+// addWarming registers an environment that is to be made ahead of calls.
+func (m *Manager) addWarming(p *pool, t *tenure, req lambda.AcquireRequest, id lambda.WorkerID, r *record) *environment {
+	e := m.newEnvironment(p, t.version, req, id, r)
+	e.state = warming
+	p.warming.Add(1)
+	m.warming.Add(1)
+	m.register(req.Key, e)
+	return e
 }
 
 // warm has a worker make e and give its reservation back at once, so that e is idle when it is ready. A word that is lost

@@ -300,6 +300,19 @@ func (s *set) waits(e *environment) (since time.Time, counts bool) {
 	return e.since, e.provision == nil && e.heir == "" && (e.state == idle || e.state == warming || e.state == silent)
 }
 
+// idleSince reports whether e is idle, and since when.
+func (s *set) idleSince(e *environment) (since time.Time, is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.since, e.state == idle
+}
+
+func (s *set) isWarming(e *environment) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.state == warming
+}
+
 // appraise returns where e stands, and as what it would be ended if it is idle.
 func (s *set) appraise(e *environment, now time.Time) (candidate, state) {
 	s.mu.Lock()

@@ -14,8 +14,12 @@ import (
 	"berth/placement"
 )
 
-// unreachableTries is how many workers that do not answer one request waits for.
-const unreachableTries = 2
+// unreachableTries is how many workers that do not answer one request waits for; whose machine refuses the call at once costs no
+// waiting, and does not count.
+const (
+	unreachableTries = 2
+	waitedFor        = 100 * time.Millisecond
+)
 
 // errMoved: the tenure under which a call was admitted has ended.
 var errMoved = errors.New("the pool has another manager now")
@@ -27,7 +31,7 @@ var errMany = errors.New("the function has as many environments as it may have")
 // that is given back when there is no environment (nil) but a refusal: Full, RateLimited, Throttled, Moved.
 func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, expires time.Time) (*environment, lambda.Verdict, error) {
 	var silent, refused []lambda.WorkerID
-	gained := false
+	gained, waited := false, 0
 	id, worker, found := m.drawWorker(req.Version, nil)
 	for range evictionTries {
 		if !found {
@@ -50,7 +54,11 @@ func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.Acqu
 			return nil, lambda.RateLimited, nil
 		}
 		gained = true
+		began := time.Now()
 		e, err := m.startOn(ctx, p, t, req, quota, expires, id, worker)
+		if errors.Is(err, lambda.ErrUnreachable) && time.Since(began) >= waitedFor {
+			waited++
+		}
 		switch {
 		case err == nil:
 			return e, 0, nil
@@ -60,7 +68,7 @@ func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.Acqu
 			return nil, lambda.RateLimited, nil
 		case errors.Is(err, lambda.ErrNoCapacity):
 			refused = append(refused, id)
-		case errors.Is(err, lambda.ErrUnreachable) && ctx.Err() == nil && len(silent)+1 < unreachableTries:
+		case errors.Is(err, lambda.ErrUnreachable) && ctx.Err() == nil && waited < unreachableTries:
 			silent = append(silent, id)
 		default:
 			return nil, 0, startFailed(err)

@@ -142,6 +142,11 @@ func (m *Manager) inheritance(p *pool, t, old *tenure, told []lambda.Predecessor
 	from, to := t.history.Current.Slots(max(1, limit), t.ordinal)
 	t.kept, t.keptAt = m.rights(p, old)
 	t.kept = t.kept.meet(slots{from, to})
+	for _, r := range t.history.Earlier { // this manager may not have heard of some: it was cut off, or they followed one another quickly
+		if v := uint64(r.Version()); v > t.keptAt && v < t.version {
+			t.kept = t.kept.meet(slotsUnder(r, p.id, m.cfg.ID, limit))
+		}
+	}
 	list := t.history.Predecessors(p.id, m.cfg.ID, limit, nil)
 	for _, was := range append(list, told...) {
 		part := slots{was.From, was.To}.meet(slots{from, to})
@@ -156,6 +161,16 @@ func (m *Manager) inheritance(p *pool, t, old *tenure, told []lambda.Predecessor
 		}
 		h.slots = append(h.slots, part)
 	}
+}
+
+// slotsUnder returns the slots of a pool that a manager had under a ring.
+func slotsUnder(r *ring.Ring, pool lambda.PoolID, id lambda.ManagerID, limit int) slots {
+	k, member := r.Ordinal(pool, id)
+	if !member {
+		return slots{}
+	}
+	from, to := r.Slots(max(1, limit), k)
+	return slots{from, to}
 }
 
 func (t *tenure) heritageOf(id lambda.ManagerID) *heritage {
@@ -212,5 +227,6 @@ func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		t.settle()
+		m.cfg.Log.Info("calls go on without what an earlier manager has not handed over yet", "pool", p.id, "ring", t.version, "waited", m.cfg.HandOffLimit)
 	}
 }

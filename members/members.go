@@ -1,9 +1,10 @@
 // Package members knows which role processes of a cluster are alive. Every process announces its roles with heartbeats on
 // core messages of the engine, and listens to those of all others.
 //
-// A heartbeat of role R and id I goes to the subject berth.heartbeat.R.I. A member is gone when it says so (a clean stop),
-// or after Expiry without a heartbeat. Time counts only while this process hears its own heartbeats come back: when the
-// engine is away nobody expires, since silence says nothing then.
+// A heartbeat of role R and id I goes to the subject berth.heartbeat.R.I. A member is gone when it says so (a clean stop), when
+// it is silent and its address refuses connections (a killed process), or after Expiry without a heartbeat; a process that takes
+// connections may be slow, and has until HangExpiry. Time counts only while this process hears its own heartbeats come back:
+// when the engine is away nobody expires, since silence says nothing then.
 //
 // An id may be used by one living process per role: a process asks for others of its id before it announces itself.
 package members
@@ -39,8 +40,15 @@ const (
 
 // Times of the protocol.
 const (
-	Interval = 500 * time.Millisecond // between two heartbeats
-	Expiry   = 3 * time.Second        // of a member that is not heard
+	Interval = 300 * time.Millisecond  // between two heartbeats
+	Expiry   = 1700 * time.Millisecond // of a member that is not heard
+	// HangExpiry is of one that is not heard either, but whose machine says that the process is there.
+	HangExpiry = 6 * time.Second
+
+	suspectAfter = 3 * Interval // of silence it is looked whether the process is there
+	probeLimit   = time.Second
+	// listenGap is for how long own heartbeats may be missing before it means that the engine is away.
+	listenGap = time.Second
 
 	joinWait = 300 * time.Millisecond // for those who are there to say so
 )
@@ -56,11 +64,11 @@ type Member struct {
 	ID      string `json:"id"`
 	Role    Role   `json:"role"`
 	Boot    string `json:"boot"`              // random, per start of a process: tells two with one id apart
-	Address string `json:"address,omitempty"` // host:port of its role-to-role HTTP; frontends have none
+	Address string `json:"address,omitempty"` // host:port of its role-to-role calls; "" for processes that take none
 
 	Draining bool `json:"draining,omitempty"` // was told to stop: gets nothing new, and leaves when what it has is done or handed over
 	// Settled is, of managers, the newest ring version under which it holds nothing that is another's.
-	Settled uint64 `json:"settled,omitempty"`
+	Settled uint64 `json:"settled_ring,omitempty"` // a name of its own: heartbeat has "settled"
 
 	Quota int `json:"quota,omitempty"` // managers: executions of one pool that one manager runs, see ring.New
 
@@ -97,7 +105,8 @@ func (t *Tracked) Promise(bytes int64) { t.free.Add(-bytes) }
 type View struct {
 	Frontends, Managers, Workers, Controls []*Tracked
 	managers, workers                      map[string]*Tracked
-	newer                                  chan struct{} // closed when there is another view
+	ended                                  map[string]bool // by Boot
+	newer                                  chan struct{}   // closed when there is another view
 }
 
 // NewView returns the view of these members.
@@ -138,6 +147,9 @@ func (v *View) Worker(id lambda.WorkerID) (*Tracked, bool) {
 	return w, ok
 }
 
+// Ended reports whether the process with this Boot is known to have ended, rather than being silent.
+func (v *View) Ended(boot string) bool { return v.ended[boot] }
+
 // Config of Members.
 type Config struct {
 	Conn *nats.Conn
@@ -146,7 +158,9 @@ type Config struct {
 	Self func() []Member
 	// Changed is called with every new View, one at a time, beginning with the one at Join. It must not block.
 	Changed func(*View)
-	Log     *slog.Logger
+	// Dial tries to connect to a silent member, and closes the connection; nil is TCP. See members.Expiry.
+	Dial func(ctx context.Context, address string) error
+	Log  *slog.Logger
 }
 
 // Members tracks the living members.
@@ -162,6 +176,8 @@ type Members struct {
 	duplicate error // another process has one of this process's ids
 	failed    chan struct{}
 	subs      []*nats.Subscription
+	probes    sync.WaitGroup
+	ended     map[string]bool // Boots of processes that are known to have ended; at most maxEnded of them
 }
 
 type memberKey struct {
@@ -171,12 +187,17 @@ type memberKey struct {
 
 type entry struct {
 	*Tracked
-	heard time.Time
+	heard   time.Time
+	probing bool
+	there   time.Time // when its machine last took a connection for it
 }
 
 // New makes Members that know nobody.
 func New(cfg Config) *Members {
-	m := &Members{cfg: cfg, known: map[memberKey]*entry{}, failed: make(chan struct{})}
+	if cfg.Dial == nil {
+		cfg.Dial = dial
+	}
+	m := &Members{cfg: cfg, known: map[memberKey]*entry{}, ended: map[string]bool{}, failed: make(chan struct{})}
 	m.view.Store(NewView())
 	return m
 }
@@ -190,7 +211,7 @@ func (m *Members) Listening() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if m.ownHeard.IsZero() || now.Sub(m.ownHeard) > 2*Interval {
+	if m.ownHeard.IsZero() || now.Sub(m.ownHeard) > listenGap {
 		return 0
 	}
 	return now.Sub(m.regained)
@@ -333,6 +354,9 @@ func (m *Members) refuse(other *Member) {
 // Run sends heartbeats and drops the members that are silent, until ctx ends; then it says goodbye. It ends with an error
 // when another process turns out to have the same id.
 func (m *Members) Run(ctx context.Context) error {
+	probing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer m.probes.Wait()
+	defer stop()
 	defer func() {
 		for _, s := range m.subs {
 			_ = s.Unsubscribe() // fails when the connection is closed, which does the same
@@ -352,7 +376,7 @@ func (m *Members) Run(ctx context.Context) error {
 			if err := m.beat(false); err != nil {
 				m.cfg.Log.Warn("no heartbeat could be sent", "err", err)
 			}
-			m.expire()
+			m.expire(probing)
 		}
 	}
 }
@@ -394,7 +418,7 @@ func (m *Members) onHeartbeat(msg *nats.Msg) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if h.Boot == m.cfg.Boot {
-		if now.Sub(m.ownHeard) > 2*Interval {
+		if now.Sub(m.ownHeard) > listenGap {
 			m.regained = now
 		}
 		m.ownHeard = now
@@ -430,26 +454,6 @@ func (m *Members) onHeartbeat(msg *nats.Msg) {
 	m.publish()
 }
 
-// expire drops the members that have been silent while this process heard itself.
-func (m *Members) expire() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	changed := false
-	for key, e := range m.known {
-		since := e.heard
-		if m.regained.After(since) {
-			since = m.regained
-		}
-		if m.ownHeard.Sub(since) > Expiry {
-			m.drop(key, "it is silent")
-			changed = true
-		}
-	}
-	if changed {
-		m.publish()
-	}
-}
-
 // drop forgets a member; m.mu is held.
 func (m *Members) drop(key memberKey, why string) {
 	delete(m.known, key)
@@ -463,6 +467,7 @@ func (m *Members) publish() {
 		all = append(all, e.Tracked)
 	}
 	v := NewView(all...)
+	v.ended = maps.Clone(m.ended)
 	close(m.view.Swap(v).newer)
 	if m.cfg.Changed != nil {
 		m.cfg.Changed(v)

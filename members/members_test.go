@@ -5,9 +5,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +42,7 @@ type process struct {
 	free atomic.Int64
 	stop func() error // in good order
 	log  *lines
+	dial func() error // of silent members
 }
 
 // lines keeps what was logged.
@@ -69,15 +73,15 @@ func prepare(t *testing.T, s *server.Server, id string, roles ...Role) *process 
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	p := &process{conn: conn, log: &lines{}}
+	p := &process{conn: conn, log: &lines{}, dial: func() error { return context.DeadlineExceeded }}
 	boot := fmt.Sprintf("boot-%04d", boots.Add(1))
 	p.Members = New(Config{Conn: conn, Boot: boot, Log: slog.New(slog.NewTextHandler(p.log, nil)), Self: func() []Member {
 		var self []Member
 		for _, r := range roles {
-			self = append(self, Member{ID: id, Role: r, Boot: boot, Address: "127.0.0.1:1", Quota: 10, MemoryFree: p.free.Load()})
+			self = append(self, Member{ID: id, Role: r, Boot: boot, Address: "127.0.0.1:1", Quota: 10, Settled: 7, MemoryFree: p.free.Load()})
 		}
 		return self
-	}})
+	}, Dial: func(context.Context, string) error { return p.dial() }})
 	return p
 }
 
@@ -85,6 +89,13 @@ func prepare(t *testing.T, s *server.Server, id string, roles ...Role) *process 
 func join(t *testing.T, s *server.Server, id string, roles ...Role) *process {
 	t.Helper()
 	p := prepare(t, s, id, roles...)
+	p.begin(t)
+	return p
+}
+
+// begin joins and runs.
+func (p *process) begin(t *testing.T) {
+	t.Helper()
 	if err := p.Join(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +104,6 @@ func join(t *testing.T, s *server.Server, id string, roles ...Role) *process {
 	go func() { done <- p.Run(ctx) }()
 	p.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = p.stop() })
-	return p
 }
 
 func (p *process) shape() string {
@@ -128,7 +138,7 @@ func TestAllSeeAll(t *testing.T) {
 		eventually(t, patience, want, func() bool { return p.shape() == want })
 	}
 	w, ok := all[0].View().Worker(lambda.WorkerID("w"))
-	if _, unknown := all[0].View().Manager("w"); !ok || unknown || w.Address != "127.0.0.1:1" {
+	if _, unknown := all[0].View().Manager("w"); !ok || unknown || w.Address != "127.0.0.1:1" || w.Settled != 7 {
 		t.Errorf("worker w is %+v, %v", w, ok)
 	}
 }
@@ -193,6 +203,41 @@ func TestSilenceIsTheEnd(t *testing.T) {
 	}
 	join(t, s, "b", Manager) // its id is free again
 	eventually(t, patience, "b is back", func() bool { return len(a.View().Managers) == 2 })
+}
+
+// TestAProcessThatHasEndedIsKnownSooner: its machine refuses connections.
+func TestAProcessThatHasEndedIsKnownSooner(t *testing.T) {
+	t.Parallel()
+	s := engine(t)
+	a := prepare(t, s, "a", Manager)
+	a.dial = func() error { return &net.OpError{Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)} }
+	a.begin(t)
+	b := join(t, s, "b", Manager)
+	eventually(t, patience, "both are known", func() bool { return len(a.View().Managers) == 2 })
+	b.conn.Close()
+	eventually(t, patience, "b is gone", func() bool { return len(a.View().Managers) == 1 })
+	if !strings.Contains(a.log.String(), `id=b why="its process has ended"`) {
+		t.Errorf("a has logged\n%s", a.log)
+	}
+}
+
+// TestASlowProcessHasMoreTime: its machine takes connections for it.
+func TestASlowProcessHasMoreTime(t *testing.T) {
+	t.Parallel()
+	s := engine(t)
+	a := prepare(t, s, "a", Manager)
+	a.dial = func() error { return nil }
+	a.begin(t)
+	b := join(t, s, "b", Manager)
+	eventually(t, patience, "both are known", func() bool { return len(a.View().Managers) == 2 })
+	a.mu.Lock()
+	heard := a.known[memberKey{Manager, "b"}].heard
+	a.mu.Unlock()
+	b.conn.Close()
+	eventually(t, patience, "b is gone", func() bool { return len(a.View().Managers) == 1 })
+	if silent := time.Since(heard); silent <= HangExpiry {
+		t.Errorf("b was dropped after %v of silence at most, want more than %v", silent, HangExpiry)
+	}
 }
 
 // TestWithoutAnEngineNobodyExpires: when this process does not even hear itself, silence of others says nothing.

@@ -78,12 +78,12 @@ func (c *cluster) self() []members.Member {
 	var out []members.Member
 	if c.frontend {
 		f := base
-		f.Role, f.Address = members.Frontend, ""
+		f.Role = members.Frontend
 		out = append(out, f)
 	}
 	if c.control != nil {
 		b := base
-		b.Role, b.Address = members.Control, ""
+		b.Role = members.Control
 		out = append(out, b)
 	}
 	if c.manager != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -29,6 +30,7 @@ func (c *cluster) drain(ctx context.Context) error {
 		c.log.Warn("the others could not be told that this process is to stop", "err", err)
 	}
 	if c.stopServing != nil { // first: its calls may need the roles of this process
+		c.lastAnswers(ctx)
 		if err := c.stopServing(ctx); err != nil {
 			return fmt.Errorf("ending the calls under way: %w", err)
 		}
@@ -41,6 +43,30 @@ func (c *cluster) drain(ctx context.Context) error {
 		parts.Go(func() error { return c.drainWorker(ctx) })
 	}
 	return parts.Wait()
+}
+
+// lastAnswerTime is for how long a frontend that is to stop goes on taking calls, each as the last one of its connection: whoever
+// sends a call over a connection that is closed at that moment cannot know whether it ran.
+const lastAnswerTime = time.Second
+
+// lastAnswers gives the callers' connections time to end. It has its effect by closeAfter.
+func (c *cluster) lastAnswers(ctx context.Context) {
+	timer := time.NewTimer(lastAnswerTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// closeAfter has callers close their connections once this process is to stop.
+func (c *cluster) closeAfter(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // drainManager waits until the ring has been made without this manager and it holds nothing any more.
@@ -85,14 +111,17 @@ func (c *cluster) drainWorker(ctx context.Context) error {
 	return err
 }
 
-// leaveWorkers has the manager end its idle environments on workers that are to stop, until ctx ends.
-func (c *cluster) leaveWorkers(ctx context.Context) error {
+// followWorkers tells the manager which workers are lost or back, and has it move its environments off those that are to stop,
+// until ctx ends.
+func (c *cluster) followWorkers(ctx context.Context) error {
+	boots := map[string]string{} // of the workers that live, by id
 	for {
 		view := c.members.View()
+		c.tellLost(view, boots)
 		var again <-chan time.Time
 		for _, w := range view.Workers {
 			if w.Draining {
-				c.manager.Leave(ctx, lambda.WorkerID(w.ID))
+				c.manager.Leave(lambda.WorkerID(w.ID))
 				again = time.After(leaveLook)
 			}
 		}
@@ -101,6 +130,22 @@ func (c *cluster) leaveWorkers(ctx context.Context) error {
 		case <-view.Newer():
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// tellLost tells the manager what has changed since the view in which workers had these boots, and brings them up to date.
+func (c *cluster) tellLost(view *members.View, boots map[string]string) {
+	for id, boot := range boots {
+		if _, lives := view.Worker(lambda.WorkerID(id)); !lives {
+			c.manager.Lost(lambda.WorkerID(id), view.Ended(boot))
+			delete(boots, id)
+		}
+	}
+	for _, w := range view.Workers {
+		if boots[w.ID] != w.Boot {
+			c.manager.Back(lambda.WorkerID(w.ID))
+			boots[w.ID] = w.Boot
 		}
 	}
 }

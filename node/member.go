@@ -185,7 +185,7 @@ func join(ctx context.Context, l *lifecycle, c *cluster) error {
 	}
 	l.run("membership", c.members.Run)
 	if c.manager != nil {
-		l.run("draining workers", c.leaveWorkers)
+		l.run("workers that come and go", c.followWorkers)
 	}
 	if c.control != nil {
 		l.run("control", c.control.Run)
@@ -253,7 +253,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 		return err
 	}
 	l.run("api", server.api.Run)
-	c.stopServing = serveHTTP(l, "http", patientListener{listener, readerLimit}, server, readLimit, cfg.Log)
+	c.stopServing = serveHTTP(l, "http", patientListener{listener, readerLimit}, c.closeAfter(server), readLimit, cfg.Log)
 	cfg.Ready(url)
 	return nil
 }

@@ -82,8 +82,8 @@ func (h *History) Parts(pool lambda.PoolID, manager lambda.ManagerID, limit int,
 }
 
 // Heir is which part an environment belongs to when it is adopted: by its id, so that all adopters agree, and in proportion to
-// the parts' slots. One that was made ahead goes to the first part, as when it is handed over: the pool's first manager has what
-// is provisioned. There is at least one part, and they are in slot order.
+// the parts' slots. What was made ahead of calls is the first part's: the pool's first manager has those. There is at least one part,
+// and they are in the order of their slots.
 func Heir(id lambda.EnvironmentID, ahead bool, parts []lambda.Part) lambda.ManagerID {
 	if ahead {
 		return parts[0].Manager

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"berth/lambda"
 )
 
-// TestAWorkerRunsDry: what runs ends, nothing new begins, idle environments are left to their managers for a moment, and
-// Drain returns when nothing is left.
+// TestAWorkerRunsDry: what runs ends, nothing new begins, environments are left to their managers for a while, and Drain returns
+// when nothing is left.
 func TestAWorkerRunsDry(t *testing.T) {
 	gate := make(chan struct{})
 	h := newHarness(t, serve(func(_ *standinProcess, payload string) (byte, string) {
@@ -28,6 +29,7 @@ func TestAWorkerRunsDry(t *testing.T) {
 	}()
 	eventually(t, "the call runs", func() bool { return h.Stats().Environments[Running] == 1 })
 	drained := make(chan error, 1)
+	h.grace = time.Hour
 	go func() { drained <- h.Drain(context.Background()) }()
 	eventually(t, "nothing new begins", h.draining.Load)
 	err := h.Start(t.Context(), lambda.StartRequest{Environment: "late", Owner: "m1", Version: testVersion()})
@@ -38,7 +40,8 @@ func TestAWorkerRunsDry(t *testing.T) {
 		t.Error(err)
 	}
 	h.wantOutcome(h.call(fresh, `2`), lambda.OK, `2`) // its call was on the way
-	eventually(t, "it ends after its call", func() bool { _, gone := h.owner.counts(fresh.Environment); return gone == 1 })
+	h.cutting.Store(true)                             // the grace is over
+	eventually(t, "it ends when its manager has not ended it", func() bool { _, gone := h.owner.counts(fresh.Environment); return gone == 1 })
 	select {
 	case err := <-drained:
 		t.Fatalf("Drain returned while a call runs: %v", err)
@@ -53,6 +56,15 @@ func TestAWorkerRunsDry(t *testing.T) {
 	}
 	if n := len(h.Stats().Environments); n != 0 {
 		t.Errorf("%d kinds of environments are left", n)
+	}
+}
+
+func TestADrainsGraceEnds(t *testing.T) {
+	h := newHarness(t, serve(func(_ *standinProcess, payload string) (byte, string) { return 'R', payload }))
+	h.call(h.start(testVersion()), `1`)
+	h.grace = time.Millisecond
+	if err := h.Drain(context.Background()); err != nil || len(h.Stats().Environments) != 0 {
+		t.Errorf("Drain: %v, and %v is left", err, h.Stats().Environments)
 	}
 }
 

@@ -112,7 +112,7 @@ func (e *environment) failed(err error) {
 // settle gives the turn back after an invocation.
 func (e *environment) settle(now time.Time) {
 	e.mu.Lock()
-	end := e.mustEnd || e.w.draining.Load()
+	end := e.mustEnd || e.w.cutting.Load()
 	if end {
 		e.to(Ending)
 	} else {

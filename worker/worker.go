@@ -109,11 +109,13 @@ type Worker struct {
 	parked *parked.Pool[parkedKind, *parkedSandbox] // nil: none
 
 	initLimit time.Duration // lambda.InitTimeout, but in tests
+	grace     time.Duration // drainGrace, but in tests
 
 	base     context.Context // ends when the worker stops: everything stops with it
 	stopBase context.CancelFunc
 
 	draining atomic.Bool // see Drain
+	cutting  atomic.Bool // Drain has waited for the managers for long enough
 
 	mu       sync.Mutex // start and stop only, never on the invoke path
 	stopping bool
@@ -142,7 +144,7 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, log: cfg.Log.With("worker", cfg.ID)}
+	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, grace: drainGrace, log: cfg.Log.With("worker", cfg.ID)}
 	w.base, w.stopBase = context.WithCancel(context.Background())
 	w.registry.init()
 	w.parked = newParked(w)
