@@ -16,7 +16,7 @@ var floors = map[string]int{
 	"store": 1, "store/storetest": 1, "store/archive": 1, "store/jetstream": 1, "store/memory": 1,
 	"catalog": 1,
 	"sandbox": 1, "sandbox/sandboxtest": 1, "sandbox/namespace": 1, "sandbox/fake": 1, "sandbox/guard": 1,
-	"wire": 1, "members": 1, "runtimeapi": 1, "runtimes": 1, "code": 1, "parked": 1, "logs": 1, "auth": 1, "apimodel": 1, "clientfile": 1, "admin": 1,
+	"wire": 1, "members": 1, "runtimeapi": 1, "runtimes": 1, "code": 1, "image": 1, "parked": 1, "logs": 1, "auth": 1, "apimodel": 1, "clientfile": 1, "admin": 1,
 	"destinations": 1, "sts": 1,
 
 	"apiserver": 2, "events": 2, "frontend": 2, "manager": 2, "worker": 2, "control": 2,

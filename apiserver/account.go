@@ -69,12 +69,3 @@ func (s *Server) deleteFunctionConcurrency(ctx context.Context, c *call, in *sdk
 	}
 	return &none{}, s.cfg.Catalog.SetReserved(ctx, id, nil)
 }
-
-// getRuntimeManagementConfig answers the default; it cannot be changed yet.
-func (s *Server) getRuntimeManagementConfig(_ context.Context, c *call, in *sdk.GetRuntimeManagementConfigInput) (*sdk.GetRuntimeManagementConfigOutput, error) {
-	_, v, _, err := s.find(c, in.FunctionName, in.Qualifier)
-	if err != nil {
-		return nil, err
-	}
-	return &sdk.GetRuntimeManagementConfigOutput{FunctionArn: aws.String(v.ARN()), UpdateRuntimeOn: types.UpdateRuntimeOnAuto}, nil
-}

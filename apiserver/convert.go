@@ -25,10 +25,8 @@ func (s *Server) describe(v *catalog.Version, arn string) *types.FunctionConfigu
 	out.LastUpdateStatus = types.LastUpdateStatus(v.Update)
 	out.LastUpdateStatusReason = optional(v.UpdateReason)
 	out.LastUpdateStatusReasonCode = types.LastUpdateStatusReasonCode(v.UpdateCode)
-	if s.cfg.RuntimeVersion != nil {
-		if id := s.cfg.RuntimeVersion(v.Runtime); id != "" {
-			out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: aws.String(id.ARN(v.Region))}
-		}
+	if id := s.runtimeNow(v); id != "" {
+		out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: aws.String(id.ARN(v.Region))}
 	}
 	return out
 }
@@ -69,6 +67,9 @@ func listed(v *catalog.Version, arn string) *types.FunctionConfiguration {
 	}
 	if v.VPC != nil {
 		out.VpcConfig = describeVPC(v.VPC)
+	}
+	if v.Image != nil {
+		out.PackageType, out.ImageConfigResponse = types.PackageTypeImage, describeImage(v.Image)
 	}
 	return out
 }

@@ -70,7 +70,13 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *sdk.CreateFunc
 	set.apply(&v)
 	layers.apply(&v)
 	setArchitecture(&v, in.Architectures)
-	if err := s.storeCode(ctx, &v, in.Code.ZipFile); err != nil {
+	if in.Code.ImageUri != nil {
+		err = s.useImage(ctx, &v, *in.Code.ImageUri)
+		setImageConfig(&v, in.ImageConfig)
+	} else {
+		err = s.storeCode(ctx, &v, in.Code.ZipFile)
+	}
+	if err != nil {
 		return nil, err
 	}
 	f, published, err := s.cfg.Catalog.CreateWith(ctx, v, catalog.Extras{Tags: in.Tags, Signing: signing, SigningMissing: missing}, in.Publish)
@@ -93,7 +99,6 @@ func checkCreate(in *sdk.CreateFunctionInput) error {
 		given bool
 		name  string
 	}{
-		{in.ImageConfig != nil, "ImageConfig"},
 		{in.CapacityProviderConfig != nil, "CapacityProviderConfig"},
 		{in.DurableConfig != nil, "DurableConfig"},
 		{len(in.FileSystemConfigs) > 0, "FileSystemConfigs"},
@@ -107,6 +112,15 @@ func checkCreate(in *sdk.CreateFunctionInput) error {
 	settings := createSettings(in)
 	if err := settings.check(); err != nil {
 		return err
+	}
+	if in.Code.ImageUri != nil {
+		if in.Runtime != "" || in.Handler != nil || len(in.Layers) > 0 {
+			return invalid(textNotForImages)
+		}
+		return catalog.CheckTags(in.Tags)
+	}
+	if in.ImageConfig != nil {
+		return invalid(textImagesOnly)
 	}
 	if in.Runtime == "" || aws.ToString(in.Handler) == "" {
 		return invalid("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
@@ -126,8 +140,14 @@ type codeRequest struct {
 // checkCode refuses sources of code that Berth does not have.
 func checkCode(r codeRequest) error {
 	switch {
-	case r.kind == types.PackageTypeImage || r.image != nil:
-		return invalid("Container images are not supported by this server yet. Give the code as a zip in ZipFile.")
+	case r.image != nil && (len(r.zip) > 0 || r.bucket != nil):
+		return invalid("Please provide only one source for function code: ImageUri, or a zip.")
+	case r.image != nil && r.kind != types.PackageTypeImage:
+		return invalid("Please don't provide ImageUri when creating a function with packageType Zip.")
+	case r.image != nil:
+		return nil
+	case r.kind == types.PackageTypeImage:
+		return invalid("Please provide ImageUri when creating a function with packageType Image.")
 	case r.bucket != nil:
 		return noS3(*r.bucket)
 	case r.sourceKM != nil:
@@ -209,6 +229,9 @@ func (s *Server) getFunction(_ context.Context, c *call, in *sdk.GetFunctionInpu
 	out := &sdk.GetFunctionOutput{
 		Code:          &types.FunctionCodeLocation{Location: aws.String(s.codeLink(c.r, v.Code)), RepositoryType: aws.String("S3")},
 		Configuration: s.describe(v, arn),
+	}
+	if i := v.Image; i != nil {
+		out.Code = &types.FunctionCodeLocation{ImageUri: &i.URI, ResolvedImageUri: &i.Resolved, RepositoryType: aws.String("ECR")}
 	}
 	if f.Reserved != nil {
 		out.Concurrency = &types.Concurrency{ReservedConcurrentExecutions: aws.Int32(int32(*f.Reserved))}

@@ -119,9 +119,9 @@ func startOver(t testing.TB, entries *memory.Catalog, blobs *memory.Blobs, s *st
 			who, err := verifier.Verify(r, body)
 			return who.Caller, err
 		},
-		Events:         &inbox{s},
-		RuntimeVersion: func(string) lambda.RuntimeVersionID { return "8eef" },
-		Log:            slog.New(slog.NewTextHandler(f.logs, nil)),
+		Events:   &inbox{s},
+		Runtimes: installed{}, Images: pictures{},
+		Log: slog.New(slog.NewTextHandler(f.logs, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -195,7 +195,7 @@ func TestRefusals(t *testing.T) {
 		}), lambda.InvalidParameterValue, "no S3"},
 		"image": {edit(func(in *sdk.CreateFunctionInput) {
 			in.PackageType, in.Code = types.PackageTypeImage, &types.FunctionCode{ImageUri: aws.String("000000000001.dkr.ecr.us-east-1.amazonaws.com/x:1")}
-		}), lambda.InvalidParameterValue, "Container images are not supported"},
+		}), lambda.InvalidParameterValue, "Please don't provide Handler or Runtime"},
 		"layer": {edit(func(in *sdk.CreateFunctionInput) {
 			in.Layers = []string{"arn:aws:lambda:us-east-1:000000000001:layer:l:1"}
 		}), lambda.InvalidParameterValue, "Layer version arn:aws:lambda:us-east-1:000000000001:layer:l:1 does not exist."},

@@ -33,6 +33,9 @@ func (s *Server) serveOwn(c *call) error {
 	if isKeysPath(c.r.URL.Path) {
 		return s.serveKeys(c)
 	}
+	if isRuntimesPath(c.r.URL.Path) {
+		return s.serveRuntimes(c)
+	}
 	if isEventsPath(c.r.URL.Path) {
 		return s.serveEvents(c)
 	}

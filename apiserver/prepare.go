@@ -16,10 +16,11 @@ import (
 
 // Limits of preparations.
 const (
-	maxPreparations = 4               // at a time: unpacking is bound by disk and CPU
-	prepareLimit    = 5 * time.Minute // of one, the upload's largest tree on a slow disk
-	sweepPause      = 5 * time.Second // between looks for work that failed or that another process left
-	giveUpAfter     = time.Minute     // of a preparation that fails for reasons of the server's own
+	maxPreparations = 4                // at a time: unpacking is bound by disk and CPU
+	prepareLimit    = 5 * time.Minute  // of one, the upload's largest tree on a slow disk
+	imageLimit      = 30 * time.Minute // of one that fetches a container image
+	sweepPause      = 5 * time.Second  // between looks for work that failed or that another process left
+	giveUpAfter     = time.Minute      // of a preparation that fails for reasons of the server's own
 	sweepBatch      = 10000
 )
 
@@ -157,7 +158,11 @@ func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) (again bool
 	if !ok {
 		return false, nil // deleted meanwhile
 	}
-	limited, cancel := context.WithTimeout(ctx, prepareLimit)
+	limit := prepareLimit
+	if v.Image != nil {
+		limit = imageLimit
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err = s.callPreparer(limited, &v.Version)
 	if err != nil && ctx.Err() != nil {
@@ -174,6 +179,9 @@ func (s *Server) prepareVersion(ctx context.Context, w catalog.Work) (again bool
 	var failure *catalog.Failure
 	if refused != nil {
 		failure = &catalog.Failure{Reason: refused.Message, Code: string(reasonCode(refused.Code))}
+		if v.Image != nil && refused.Code == lambda.InvalidParameterValue {
+			failure.Code = string(types.StateReasonCodeInvalidImage)
+		}
 		s.log.WarnContext(ctx, "function cannot run", "account", w.Account, "function", w.Name, "version", w.Number, "reason", refused.Message, "err", err)
 	}
 	if err := s.cfg.Catalog.Finish(ctx, w, v.ConfigID, failure); err != nil {

@@ -69,7 +69,7 @@ const (
 // unbuilt are the operations that may answer 501: no others, and an operation is taken off when it is built.
 var unbuilt = []string{
 	"CreateFunctionUrlConfig", "DeleteFunctionUrlConfig", "GetFunctionUrlConfig", "ListFunctionUrlConfigs", "UpdateFunctionUrlConfig",
-	"InvokeWithResponseStream", "PutRuntimeManagementConfig",
+	"InvokeWithResponseStream",
 	"CheckpointDurableExecution", "GetDurableExecution", "GetDurableExecutionHistory", "GetDurableExecutionState",
 	"ListDurableExecutionsByFunction", "SendDurableExecutionCallbackFailure", "SendDurableExecutionCallbackHeartbeat",
 	"SendDurableExecutionCallbackSuccess", "StopDurableExecution",

@@ -47,6 +47,7 @@ func (s *Server) handlers() map[string]handler {
 		"DeleteProvisionedConcurrencyConfig": op(s.deleteProvisionedConcurrency),
 
 		"GetRuntimeManagementConfig": op(s.getRuntimeManagementConfig),
+		"PutRuntimeManagementConfig": op(s.putRuntimeManagementConfig),
 
 		"PutFunctionEventInvokeConfig":    op(s.putEventConfig),
 		"UpdateFunctionEventInvokeConfig": op(s.updateEventConfig),

@@ -53,9 +53,11 @@ type Config struct {
 	Authenticate func(r *http.Request, body []byte) (lambda.Caller, error)
 	// Inspect verifies an uploaded zip. Errors are *lambda.Error, Lambda's own.
 	Inspect func(zip []byte) (code.Info, error)
-	// RuntimeVersion names the version that a runtime ("python3.11") has now, "" if it is not installed. Optional: without it
-	// answers show no RuntimeVersionConfig.
-	RuntimeVersion func(runtime string) lambda.RuntimeVersionID
+	// Runtimes tells what the workers have installed. Optional: without it answers show no RuntimeVersionConfig for functions
+	// that run in that.
+	Runtimes Runtimes
+	// Images finds container images. Optional: without it functions and runtimes cannot be such.
+	Images Images
 	// Provisioned reports what there is of a provisioned concurrency. Optional: without it nothing is ever provisioned.
 	Provisioned func(catalog.Provision) ProvisionState
 	// Events takes asynchronous invocations. Optional: without it they are refused, and there are no schedules.

@@ -16,10 +16,17 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *sdk.Update
 	if err != nil {
 		return nil, err
 	}
-	if in.ImageUri != nil {
+	switch {
+	case f.Latest.Image != nil && in.ImageUri == nil:
+		return nil, invalid("Please provide ImageUri when updating a function with packageType Image.")
+	case f.Latest.Image == nil && in.ImageUri != nil:
 		return nil, invalid("Please don't provide ImageUri when updating a function with packageType Zip.")
 	}
-	if err := checkCode(codeRequest{types.PackageTypeZip, in.ZipFile, in.S3Bucket, nil, in.SourceKMSKeyArn}); err != nil {
+	kind := types.PackageTypeZip
+	if in.ImageUri != nil {
+		kind = types.PackageTypeImage
+	}
+	if err := checkCode(codeRequest{kind, in.ZipFile, in.S3Bucket, in.ImageUri, in.SourceKMSKeyArn}); err != nil {
 		return nil, err
 	}
 	if in.PublishTo != "" {
@@ -27,6 +34,9 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *sdk.Update
 	}
 	if err := s.checkSigned(f.Latest.Account, f.Signing); err != nil {
 		return nil, err
+	}
+	if in.ImageUri != nil {
+		return s.updateImage(ctx, f, in)
 	}
 	var uploaded catalog.Version
 	if in.DryRun {
@@ -75,7 +85,6 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *s
 		given bool
 		name  string
 	}{
-		{in.ImageConfig != nil, "ImageConfig"},
 		{in.CapacityProviderConfig != nil, "CapacityProviderConfig"},
 		{in.DurableConfig != nil, "DurableConfig"},
 		{len(in.FileSystemConfigs) > 0, "FileSystemConfigs"},
@@ -88,6 +97,12 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *s
 	if err := settings.check(); err != nil {
 		return nil, err
 	}
+	switch {
+	case f.Latest.Image != nil && (in.Runtime != "" || in.Handler != nil || len(in.Layers) > 0):
+		return nil, invalid(textNotForImages)
+	case f.Latest.Image == nil && in.ImageConfig != nil:
+		return nil, invalid(textImagesOnly)
+	}
 	layers, err := s.attach(c, in.Layers)
 	if err != nil {
 		return nil, err
@@ -95,6 +110,7 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *s
 	f, _, err = s.cfg.Catalog.Update(ctx, f.ID(), aws.ToString(in.RevisionId), false, func(v *catalog.Version) error {
 		settings.apply(v)
 		layers.apply(v)
+		setImageConfig(v, in.ImageConfig)
 		return checkUnpacked(v)
 	})
 	if err != nil {

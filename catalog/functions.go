@@ -101,9 +101,11 @@ func (c *Catalog) Update(ctx context.Context, id ID, revisionID string, publish 
 			ch.Serving = &before
 		}
 		ch.CodeBytes -= latest.CodeSize
+		runtime := latest.Runtime
 		if err := edit(latest); err != nil {
 			return err
 		}
+		c.updateRuntime(latest, runtime)
 		ch.CodeBytes += latest.CodeSize
 		latest.ConfigID, latest.RevisionID, latest.Modified = uuid.NewString(), uuid.NewString(), time.Now()
 		latest.Update, latest.UpdateReason, latest.UpdateCode = InProgress, creatingReason, creatingCode
@@ -249,7 +251,7 @@ func deletions(keys []store.Key) []store.Op {
 // children returns the keys of all that belongs to a function, its removal marker last.
 func (c *Catalog) children(id ID) []store.Key {
 	var keys []store.Key
-	for _, prefix := range []string{id.versions(), id.aliases(), id.policies(), id.provisions(), id.eventConfigs(), id.pendings()} {
+	for _, prefix := range []string{id.versions(), id.aliases(), id.policies(), id.provisions(), id.eventConfigs(), id.trials(), id.pendings()} {
 		keys = append(keys, c.keys(prefix)...)
 	}
 	return keys

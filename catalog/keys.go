@@ -23,6 +23,8 @@ import (
 //	api/layerpolicy/ACCOUNT/NAME/NUMBER    its resource policy
 //	api/signing/ACCOUNT/ID            a code signing configuration
 //	api/mapping/ACCOUNT/UUID          an event source mapping
+//	api/runtime/NAME                  the versions of a runtime and which one is used; "=" in the place of dots
+//	api/trial/ACCOUNT/NAME/NUMBER     a rollout's word on a function version; "-=" stands for $LATEST
 //	api/mappinglock/ACCOUNT           the lock of an account's mappings
 //	api/ring/VERSION                  a version of the ring of managers, with leading zeros
 //	api/ringplan                      what an operator wants of the ring
@@ -45,6 +47,8 @@ const (
 	signingPrefix      = root + "signing/"
 	mappingPrefix      = root + "mapping/"
 	mappingLockPrefix  = root + "mappinglock/"
+	runtimePrefix      = root + "runtime/"
+	trialPrefix        = root + "trial/"
 
 	eventPrefix    = root + "event/"
 	schedulePrefix = root + "schedule/"
@@ -95,6 +99,16 @@ func (id ID) eventConfig(qualifier string) store.Key {
 		qualifier = latestFirst
 	}
 	return store.Key(id.eventConfigs() + qualifier)
+}
+
+func (id ID) trials() string { return id.under(trialPrefix) }
+
+// trial returns the key of a rollout's word; "" is $LATEST.
+func (id ID) trial(number string) store.Key {
+	if number == "" || number == lambda.Latest {
+		return store.Key(id.trials() + latestFirst)
+	}
+	return store.Key(id.trials() + sortable(number))
 }
 
 func (id ID) provision(qualifier string) store.Key { return store.Key(id.provisions() + qualifier) }

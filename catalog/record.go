@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"berth/lambda"
 	"berth/store"
 )
 
@@ -93,6 +94,10 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v = new(RingVersion)
 	case k == ringPlanKey:
 		v = new(RingPlan)
+	case strings.HasPrefix(k, runtimePrefix):
+		v = new(lambda.RuntimeState)
+	case strings.HasPrefix(k, trialPrefix):
+		v = new(lambda.RuntimeTrial)
 	case strings.HasPrefix(k, keyPrefix):
 		return decodeKey(k, raw)
 	default:

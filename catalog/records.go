@@ -112,6 +112,7 @@ func (v *Version) fingerprint() (string, error) {
 	content.State, content.StateReason, content.StateReasonCode = "", "", ""
 	content.Update, content.UpdateReason, content.UpdateCode = "", "", ""
 	content.Modified = time.Time{}
+	content.Management = lambda.RuntimeManagement{}
 	text, err := json.Marshal(&content)
 	if err != nil {
 		return "", err

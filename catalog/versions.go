@@ -44,6 +44,7 @@ func (ch *change) publish(last *Version) (*Version, error) {
 	}
 	v := ch.Latest
 	v.Number, v.Source = strconv.Itoa(ch.NextVersion), source
+	v.Management = lambda.RuntimeManagement{} // each version has its own; it begins with Auto
 	v.setPending()
 	if ch.Latest.State == lambda.Active && ch.Serving == nil {
 		v.setReady()
@@ -116,6 +117,7 @@ func (c *Catalog) DeleteVersion(ctx context.Context, id ID, number string) error
 		ch.stage(store.Delete(id.version(number), store.Any))
 		ch.stage(store.Delete(id.policy(number), store.Any))
 		ch.stage(store.Delete(id.eventConfig(number), store.Any))
+		ch.stage(store.Delete(id.trial(number), store.Any))
 		return nil
 	})
 	return err

@@ -62,6 +62,10 @@ type ServeOptions struct {
 	Pprof                  string // loopback address on which Go's profiles are served; "" is nowhere
 	TLSCert, TLSKey, TLSCA string
 	AWSEndpoints           map[string]string // service → URL
+
+	ImageDirs       []string // from which container images may be read
+	PlainRegistries []string // that may be asked without TLS
+	ImageBytes      int64    // bound of one image, uncompressed; 0 leaves it to the server
 }
 
 // Run runs one command and returns the process's exit code. When ctx ends the command stops in good order.
@@ -130,7 +134,7 @@ the aws CLI, or any AWS SDK.`,
 	root.PersistentFlags().StringVar(&a.data, "data", "", "the server's data directory (default ~/.berth)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for scripts")
 	root.AddCommand(a.serveCommand(), a.envCommand(), a.deployCommand(), a.invokeCommand(), a.listCommand(),
-		a.logsCommand(), a.eventsCommand(), a.scheduleCommand(), a.deleteCommand(), a.layerCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
+		a.logsCommand(), a.eventsCommand(), a.scheduleCommand(), a.runtimeCommand(), a.deleteCommand(), a.layerCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
 		a.demoCommand(), a.versionCommand())
 	return root
 }

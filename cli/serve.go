@@ -22,6 +22,9 @@ const (
 	defaultQuota    = 100 // most functions then live on one manager, where each idle environment is found at once
 )
 
+// maxImageMB is Lambda's bound of a container image: 10 GB.
+const maxImageMB = 10 << 10
+
 // maxMemory bounds --memory, in MB: a petabyte.
 const maxMemory = 1 << 30
 
@@ -29,7 +32,7 @@ const maxMemory = 1 << 30
 const maxDrain = time.Hour
 
 func (a *app) serveCommand() *cobra.Command {
-	options, memory := ServeOptions{}, int64(0)
+	options, memory, imageMB := ServeOptions{}, int64(0), int64(0)
 	level, format := "info", "text"
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -90,7 +93,10 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 				return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",
 					options.Pprof)
 			}
-			options.Log, options.MemoryBytes = log, memory<<20
+			if imageMB < 1 || imageMB > maxImageMB {
+				return usagef("--image-size %d is not a number of MB from 1 to %d", imageMB, maxImageMB)
+			}
+			options.Log, options.MemoryBytes, options.ImageBytes = log, memory<<20, imageMB<<20
 			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
 			if options.DataDir, err = a.dataDir(); err != nil {
 				return err
@@ -119,6 +125,9 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
 	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
+	flags.StringSliceVar(&options.ImageDirs, "image-dir", nil, "directory of this machine from which container images may be read by whoever may make functions; repeat for each (default: none)")
+	flags.StringSliceVar(&options.PlainRegistries, "plain-registry", nil, "HOST:PORT of a registry that is asked without TLS; repeat for each (on loopback addresses it always is)")
+	flags.Int64Var(&imageMB, "image-size", maxImageMB, "MB that a container image may have, uncompressed; the same for all processes")
 	flags.StringVar(&options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
 	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")

@@ -50,6 +50,7 @@ type Cache struct {
 type entry struct {
 	digest lambda.CodeDigest
 	zips   []lambda.CodeDigest // what the tree is made of: the digest itself, or several layers
+	write  Maker               // makes a tree that is not made of zips
 	path   string
 	bytes  int64
 	refs   int
@@ -151,12 +152,21 @@ type Tree struct {
 // Errors: store.ErrNotFound (wrapped) for an absent blob, *lambda.Error (wrapped) for a zip that Inspect would refuse,
 // others for a damaged blob or a failing disk.
 func (c *Cache) Tree(ctx context.Context, digest lambda.CodeDigest) (*Tree, error) {
-	return c.tree(ctx, digest, []lambda.CodeDigest{digest})
+	return c.tree(ctx, digest, []lambda.CodeDigest{digest}, nil)
 }
 
-// tree is Tree for what is known as digest and made of zips.
-func (c *Cache) tree(ctx context.Context, digest lambda.CodeDigest, zips []lambda.CodeDigest) (*Tree, error) {
-	for _, d := range zips {
+// Maker makes a tree in root, an empty directory, and returns the disk space that it takes. What it leaves after an error is
+// removed.
+type Maker func(ctx context.Context, root *os.Root) (int64, error)
+
+// Made is Tree for what is no zip: digest must name what make makes, whenever and wherever it is made. Errors are make's.
+func (c *Cache) Made(ctx context.Context, digest lambda.CodeDigest, make Maker) (*Tree, error) {
+	return c.tree(ctx, digest, nil, make)
+}
+
+// tree is Tree for what is known as digest and made of zips, or by write.
+func (c *Cache) tree(ctx context.Context, digest lambda.CodeDigest, zips []lambda.CodeDigest, write Maker) (*Tree, error) {
+	for _, d := range append([]lambda.CodeDigest{digest}, zips...) {
 		if !validDigest(d) {
 			return nil, fmt.Errorf("code digest must be 64 lower-case hexadecimal digits, not %.80q", d)
 		}
@@ -165,7 +175,7 @@ func (c *Cache) tree(ctx context.Context, digest lambda.CodeDigest, zips []lambd
 		c.mu.Lock()
 		e := c.entries[digest]
 		if e == nil {
-			e = &entry{digest: digest, zips: zips, ready: make(chan struct{})}
+			e = &entry{digest: digest, zips: zips, write: write, ready: make(chan struct{})}
 			c.entries[digest] = e
 			c.mu.Unlock()
 			return c.fill(ctx, e)
@@ -278,11 +288,15 @@ func (c *Cache) removeAll(paths []string) {
 
 // unpack brings an entry's zips to their place among the trees.
 func (c *Cache) unpack(ctx context.Context, e *entry) (path string, size int64, err error) {
-	plan, done, err := c.plan(ctx, e.zips)
-	if err != nil {
-		return "", 0, err
+	write := e.write
+	if write == nil {
+		plan, done, err := c.plan(ctx, e.zips)
+		if err != nil {
+			return "", 0, err
+		}
+		defer done()
+		write = plan.write
 	}
-	defer done()
 	dir, err := os.MkdirTemp(c.tmp, "unpack-")
 	if err != nil {
 		return "", 0, err
@@ -297,7 +311,7 @@ func (c *Cache) unpack(ctx context.Context, e *entry) (path string, size int64, 
 		return "", 0, err
 	}
 	defer func() { _ = root.Close() }()
-	if size, err = plan.write(ctx, root); err != nil {
+	if size, err = write(ctx, root); err != nil {
 		return "", 0, err
 	}
 	if err = os.Chmod(dir, dirMode); err != nil {

@@ -286,3 +286,41 @@ func BenchmarkTreeCached(b *testing.B) {
 		tree(b, c, digest).Release()
 	}
 }
+
+// A tree that is not made of a zip is made once, shared, and made again after a failure.
+func TestMadeTrees(t *testing.T) {
+	c, err := NewCache(CacheConfig{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := lambda.CodeDigest(strings.Repeat("ab", 32))
+	made, broken := 0, errors.New("broken")
+	maker := func(_ context.Context, root *os.Root) (int64, error) {
+		if made++; made == 1 {
+			return 0, errors.Join(root.WriteFile("half", nil, 0o644), broken)
+		}
+		return 4096, root.WriteFile("whole", nil, 0o644)
+	}
+	if _, err := c.Made(t.Context(), digest, maker); !errors.Is(err, broken) {
+		t.Fatalf("err = %v", err)
+	}
+	for range 2 {
+		tree, err := c.Made(t.Context(), digest, maker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tree.Release()
+		if _, err := os.Stat(tree.Path + "/whole"); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(tree.Path + "/half"); err == nil {
+			t.Error("the failed attempt is there")
+		}
+	}
+	if made != 2 {
+		t.Errorf("made %d times, want 2", made)
+	}
+	if _, err := c.Made(t.Context(), "../../etc", maker); err == nil {
+		t.Error("a digest that is none was taken")
+	}
+}

@@ -23,7 +23,7 @@ func (c *Cache) Merged(ctx context.Context, zips []lambda.CodeDigest) (*Tree, er
 	for _, d := range zips {
 		sum.Write([]byte(string(d) + "\n"))
 	}
-	return c.tree(ctx, lambda.CodeDigest(hex.EncodeToString(sum.Sum(nil))), slices.Clone(zips))
+	return c.tree(ctx, lambda.CodeDigest(hex.EncodeToString(sum.Sum(nil))), slices.Clone(zips), nil)
 }
 
 // plan fetches zips and plans the tree of them all; done gives back what the plan reads from.

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"berth/apiserver"
 	"berth/catalog"
 	"berth/code"
+	"berth/image"
 	"berth/lambda"
 	"berth/store/memory"
 )
@@ -35,6 +37,31 @@ func (preparer) Prepare(ctx context.Context, _ *lambda.Version) error {
 	}
 }
 
+// installed is a double: workers that have every runtime.
+type installed struct{}
+
+func (installed) Names() []string { return nil }
+
+func (installed) Installed(runtime string) (lambda.RuntimeVersionID, bool) {
+	return lambda.RuntimeVersionID(fmt.Sprintf("%x", sha256.Sum256([]byte(runtime)))), true
+}
+
+// pictures finds images really; nothing is fetched.
+type pictures struct{}
+
+func (pictures) Resolve(ctx context.Context, ref, architecture string) (apiserver.ResolvedImage, error) {
+	img, err := image.New(image.Config{}).Open(ctx, ref, architecture)
+	if err != nil {
+		return apiserver.ResolvedImage{}, err
+	}
+	defer img.Close()
+	return apiserver.ResolvedImage{Reference: img.Resolved, Digest: img.Digest}, nil
+}
+
+func (pictures) Release(context.Context, string, string) (lambda.RuntimeRelease, error) {
+	return lambda.RuntimeRelease{}, errors.New("not part of the API")
+}
+
 // invoker is a double that resolves and runs nothing.
 type invoker struct{ catalog *catalog.Catalog }
 
@@ -54,9 +81,7 @@ func inProcess(t *testing.T) Target {
 		Catalog: c, Blobs: memory.NewBlobs(), Invoker: invoker{c}, Preparer: preparer{},
 		Authenticate: func(*http.Request, []byte) (lambda.Caller, error) { return lambda.Caller{Account: account}, nil },
 		Inspect:      code.Inspect, Log: slog.New(slog.DiscardHandler),
-		RuntimeVersion: func(runtime string) lambda.RuntimeVersionID {
-			return lambda.RuntimeVersionID(fmt.Sprintf("%x", sha256.Sum256([]byte(runtime))))
-		},
+		Runtimes: installed{}, Images: pictures{},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 
 // unplayed says why recordings have no scenario, by the beginning of their ids.
 var unplayed = []struct{ prefix, reason string }{
-	{"api::TestLambdaImages::", "container images are not built yet"},
 	{"api::TestLambdaPermissions::test_lambda_permission_revisions", "recorded in 2022: its answer to a wrong RevisionId is no longer the service's (api::TestLambdaPermissions::test_permission_exceptions is newer)"},
 	{"api::TestLambdaUrl::", needsURLs},
 	{"destinations::", "destinations of asynchronous invocations are not built yet; three of the four hold messages of SQS and EventBridge"},

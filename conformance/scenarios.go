@@ -6,7 +6,7 @@ import "slices"
 func scenarios() []scenario {
 	return slices.Concat(nameScenarios(), functionScenarios(), limitScenarios(), versionScenarios(), permissionScenarios(),
 		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios(),
-		concurrencyScenarios(), eventScenarios(), layerScenarios(), mappingScenarios(), signingScenarios(), providedScenarios(), logScenarios())
+		concurrencyScenarios(), eventScenarios(), layerScenarios(), mappingScenarios(), signingScenarios(), imageScenarios(), providedScenarios(), logScenarios())
 }
 
 // Reasons for pending.

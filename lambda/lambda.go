@@ -23,15 +23,8 @@ type AccessKey struct {
 // Latest is the number of the one mutable version of every function.
 const Latest = "$LATEST"
 
-// RuntimeVersionID is the hexadecimal digest (64 digits) that names one immutable version of a runtime.
-type RuntimeVersionID string
-
-// ARN returns the runtime version's name as RuntimeVersionConfig and INIT_START lines show it.
-func (id RuntimeVersionID) ARN(region string) string {
-	return "arn:aws:lambda:" + region + "::runtime:" + string(id)
-}
-
-// CodeDigest is the hexadecimal SHA-256 of an uploaded zip: its name among the blobs and in the code cache.
+// CodeDigest is the hexadecimal SHA-256 of an uploaded zip, or of a container image's manifest: its name among the blobs and in
+// the code cache.
 type CodeDigest string
 
 // State is a version's place in its life, in the API's own words.
@@ -58,15 +51,28 @@ type Version struct {
 	State       State
 	StateReason string
 
-	Code        CodeDigest
-	Layers      []CodeDigest `json:",omitempty"` // zips shown together at /opt; of files of one name the last one's
-	Runtime     string       // "python3.11", "provided.al2023"
-	Handler     string
-	MemoryMB    int           // 128–10,240
-	Timeout     time.Duration // 1–900 s
-	EphemeralMB int           // size of /tmp, 512–10,240
+	Code    CodeDigest
+	Layers  []CodeDigest `json:",omitempty"` // zips shown together at /opt; of files of one name the last one's
+	Runtime string       // "python3.11", "provided.al2023"; "" for a container image
+	Handler string
+	// Image is set when the function is a container image: Code is the digest of its manifest then.
+	Image *Image `json:",omitempty"`
+	// Management says when the function moves to other versions of its runtime.
+	Management  RuntimeManagement `json:",omitzero"`
+	MemoryMB    int               // 128–10,240
+	Timeout     time.Duration     // 1–900 s
+	EphemeralMB int               // size of /tmp, 512–10,240
 	Env         map[string]string
 	Logging     Logging
+}
+
+// Image is a function's container image, and what its owner has set in place of the image's own settings.
+type Image struct {
+	URI              string   // as its owner wrote it
+	Resolved         string   // the same with the manifest's digest
+	EntryPoint       []string `json:",omitempty"` // nil: the image's
+	Command          []string `json:",omitempty"` // nil: the image's
+	WorkingDirectory string   `json:",omitempty"` // "": the image's
 }
 
 // ARN returns the version's qualified ARN (…:function:NAME:NUMBER).

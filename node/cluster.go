@@ -153,19 +153,20 @@ func (c *cluster) Worker(id lambda.WorkerID) (manager.Worker, bool) {
 	if !ok {
 		return nil, false
 	}
-	return placedWorker{&remoteWorker{wire.NewWorker(c.client, w.Address), w}, id, &c.places}, true
+	return placedWorker{&remoteWorker{wire.NewWorker(c.client, w.Address), w, c.catalog}, id, &c.places}, true
 }
 
 // remoteWorker counts what is started there until the worker's next word on its memory.
 type remoteWorker struct {
 	*wire.Worker
-	known *members.Tracked
+	known   *members.Tracked
+	catalog *catalog.Catalog
 }
 
 // Start is wire.Worker's. While workers are upgraded a frontend may have meant another version of the runtime than this
-// worker has: the environment's key would lie (I2).
+// worker has: the environment's key would lie (I2). What is an image every worker can have.
 func (w *remoteWorker) Start(ctx context.Context, req lambda.StartRequest) error {
-	if has := w.known.Runtimes[req.Version.Runtime]; has != req.Key.Runtime {
+	if has := w.known.Runtimes[req.Version.Runtime]; has != req.Key.Runtime && req.Version.Image == nil && !w.released(req.Key.Runtime) {
 		return fmt.Errorf("worker %s has version %q of the runtime %s, and %q was asked for", w.known.ID, has, req.Version.Runtime, req.Key.Runtime)
 	}
 	w.known.Promise(int64(req.Version.MemoryMB)<<20 + worker.EnvironmentOverhead)
@@ -176,14 +177,22 @@ func (w *remoteWorker) Start(ctx context.Context, req lambda.StartRequest) error
 	return err
 }
 
-// Candidates describes the workers that have the version's runtime and stay.
+func (w *remoteWorker) released(id lambda.RuntimeVersionID) bool {
+	_, _, ok := w.catalog.RuntimeRelease(id)
+	return ok
+}
+
+// versions says in which versions of their runtimes functions run.
+func (c *cluster) versions() versions { return versions{c.catalog, c.runtimeVersion} }
+
+// Candidates describes the workers that stay and can run the version: all, unless it needs what some have installed.
 func (c *cluster) Candidates(v *lambda.Version) []placement.Worker {
 	living := c.members.View().Workers
 	wanted, _ := runtimeOf(living, v.Runtime)
 	has := c.places.of(v.Code)
 	out := make([]placement.Worker, 0, len(living))
 	for _, w := range living {
-		if !w.Draining && w.Runtimes[v.Runtime] == wanted {
+		if !w.Draining && c.versions().suits(v, w.Runtimes[v.Runtime], wanted) {
 			id := lambda.WorkerID(w.ID)
 			out = append(out, placement.Worker{ID: id, FreeBytes: w.MemoryFree() - worker.EnvironmentOverhead, HasCode: slices.Contains(has, id)})
 		}
@@ -242,7 +251,7 @@ func (c *cluster) Prepare(ctx context.Context, v *lambda.Version) error {
 		if w.Draining {
 			continue
 		}
-		if _, has := w.Runtimes[v.Runtime]; !has {
+		if !c.versions().suits(v, w.Runtimes[v.Runtime], w.Runtimes[v.Runtime]) {
 			err = fmt.Errorf("no living worker has the runtime %s", v.Runtime)
 			continue
 		}
@@ -260,6 +269,8 @@ func (c *cluster) current(k lambda.EnvironmentKey) bool {
 	if !ok || v.ConfigID != k.ConfigID {
 		return false
 	}
-	version, known := runtimeOf(c.members.View().Workers, v.Runtime)
-	return !known || version == k.Runtime
+	if _, known := runtimeOf(c.members.View().Workers, v.Runtime); !known && c.catalog.RuntimeChoice(v).Version == lambda.HostRuntime {
+		return true
+	}
+	return c.versions().allows(v, k.Runtime)
 }

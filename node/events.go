@@ -49,7 +49,7 @@ func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cl
 		f = frontend.New(frontend.Config{
 			Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Rings: c.Rings, Limit: c.Limit,
 			Peers:          &peers{id: c.id, conn: engine.Conn(), view: c.members.View},
-			RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return c.runtimeVersion(v.Runtime) },
+			RuntimeVersion: c.versions().draw,
 		})
 		l.run("data path for events", f.Run)
 	}

@@ -90,7 +90,7 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	if cfg.Roles.Manager {
 		c.manager = manager.New(manager.Config{
 			ID: lambda.ManagerID(c.id), Workers: c, Rings: c.Rings, Managers: c.peer, Limit: c.Limit, Reachable: c.reachable, Current: c.current,
-			Provisions: provisions(c.catalog, c.runtimeVersion), Log: cfg.Log,
+			Provisions: provisions(c.catalog, c.versions().now), Log: cfg.Log,
 		})
 		l.run("manager", c.manager.Run)
 	}
@@ -203,7 +203,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	others := &peers{id: c.id, conn: engine.Conn(), view: c.members.View}
 	f := frontend.New(frontend.Config{
 		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Rings: c.Rings, Limit: c.Limit,
-		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return c.runtimeVersion(v.Runtime) },
+		RuntimeVersion: c.versions().draw,
 	})
 	if err := others.serveLoad(f.Load); err != nil {
 		return err
@@ -213,9 +213,14 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	if err != nil {
 		return err
 	}
+	pictures, err := newImages(cfg, engine.Blobs(), data)
+	if err != nil {
+		return err
+	}
 	server, err := newServer(cfg, serverParts{
-		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: f, preparer: c, runtimeVersion: c.runtimeVersion,
+		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: f, preparer: c, versions: c.versions(),
 		provisioned: c.provisioned, status: c.status, living: c.livingManagers,
+		images: pictures, hosts: func() []string { return namesOf(c.members.View()) },
 	})
 	if err != nil {
 		return err

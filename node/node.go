@@ -18,6 +18,7 @@ import (
 	"berth/catalog"
 	"berth/code"
 	"berth/frontend"
+	"berth/image"
 	"berth/lambda"
 	"berth/logs"
 	"berth/manager"
@@ -54,6 +55,13 @@ type Config struct {
 	// DrainLimit is how long calls under way may go on, and a manager or worker may hand over, when the process is told to
 	// stop; then they are cut off. 0 is drainAlone or, for a process that is one of several, drainMember.
 	DrainLimit time.Duration
+
+	// ImageDirs are the directories of this machine from which container images may be read; none: from registries only.
+	ImageDirs []string
+	// PlainRegistries (HOST or HOST:PORT) may be asked for images without TLS; those on loopback addresses always may.
+	PlainRegistries []string
+	// ImageBytes bounds a container image, uncompressed; 0 is image.DefaultBytes.
+	ImageBytes int64
 
 	// AWSEndpoints says where services are that events are told to: "sqs", "sns", "s3" → URL.
 	AWSEndpoints map[string]string
@@ -145,10 +153,14 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
+	pictures, err := newImages(cfg, engine.Blobs(), data)
+	if err != nil {
+		return err
+	}
 	server, err := newServer(cfg, serverParts{
 		events: newEventsFace(engine, role), blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: roles.frontend, preparer: roles.worker,
 		provisioned: roles.provisioned, status: roles.status,
-		runtimeVersion: func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) },
+		versions: versions{cat, hostVersions(set)}, images: pictures, hosts: func() []string { return runtimeNames(set) },
 	})
 	if err != nil {
 		return err
@@ -174,7 +186,7 @@ type roles struct {
 
 func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
 	single := newSingle(cat)
-	version := func(name string) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, name) }
+	version := versions{cat, hostVersions(set)}
 	w, err := newWorker(ctx, cfg, l, data, workerParts{
 		id: single.workerID, blobs: engine.Blobs(), logs: logStore, runtimes: set,
 		owners: func(lambda.ManagerID) worker.Owner { return single.manager },
@@ -185,16 +197,16 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	single.worker = w
 	single.manager = manager.New(manager.Config{
 		ID: single.managerID, Workers: single, Rings: ring.Fixed(single.ring), Limit: single.Limit, Reachable: single.reachable,
-		Current: single.current(set), Provisions: provisions(cat, version), Log: cfg.Log,
+		Current: single.current(version), Provisions: provisions(cat, version.now), Log: cfg.Log,
 	})
 	f := frontend.New(frontend.Config{
 		Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
-		RuntimeVersion: func(v *lambda.Version) (lambda.RuntimeVersionID, error) { return runtimeVersion(set, v.Runtime) },
+		RuntimeVersion: version.draw,
 	})
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)
 	l.run("frontend", f.Run)
-	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version), status: single.status}, nil
+	return &roles{frontend: f, worker: w, provisioned: soleProvisioned(single.manager, version.now), status: single.status}, nil
 }
 
 // workerParts is what a worker gets from its process.
@@ -223,6 +235,7 @@ func newWorker(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, p w
 	}
 	return worker.New(worker.Config{
 		ID: p.id, Driver: driver, Runtimes: p.runtimes, Code: cache, Logs: p.logs, MemoryBytes: memory, Log: cfg.Log,
+		Unpack: unpacker(p.blobs, image.Limits{Bytes: cfg.ImageBytes}),
 		Owners: p.owners, Credentials: placeholderCredentials, ParkFor: runtimeNames(p.runtimes),
 	})
 }
@@ -245,12 +258,15 @@ func newDriver(ctx context.Context, cfg Config, l *lifecycle, data *dataDir) (sa
 	return guarded, nil
 }
 
-func runtimeVersion(set *runtimes.Set, name string) (lambda.RuntimeVersionID, error) {
-	r, err := set.Find(name)
-	if err != nil {
-		return "", err
+// hostVersions tells which version of a runtime this host has installed.
+func hostVersions(set *runtimes.Set) func(name string) (lambda.RuntimeVersionID, error) {
+	return func(name string) (lambda.RuntimeVersionID, error) {
+		r, err := set.Find(name)
+		if err != nil {
+			return "", err
+		}
+		return r.Version, nil
 	}
-	return r.Version, nil
 }
 
 // serveHTTP serves until the lifecycle stops it: then no new calls are taken and those under way may end. That can be begun

@@ -11,8 +11,8 @@ import (
 	"berth/manager"
 )
 
-// versionOf finds the version of a runtime that environments are to have now.
-type versionOf func(runtime string) (lambda.RuntimeVersionID, error)
+// versionOf finds the version of its runtime that a function version's environments are to have now.
+type versionOf func(*lambda.Version) (lambda.RuntimeVersionID, error)
 
 // provisions tells a manager what is provisioned, as the catalog has it now.
 func provisions(cat *catalog.Catalog, runtime versionOf) func() []manager.Provision {
@@ -35,7 +35,7 @@ func provision(p catalog.Provision, version versionOf) manager.Provision {
 	}
 	for _, t := range p.Targets {
 		v := t.Version
-		runtime, err := version(v.Runtime)
+		runtime, err := version(v)
 		if err != nil || v.State != lambda.Active {
 			continue
 		}
@@ -84,7 +84,7 @@ func (c *cluster) provisioned(p catalog.Provision) apiserver.ProvisionState {
 	} else {
 		return apiserver.ProvisionState{}
 	}
-	state, err := provisionState(context.Background(), m, p, c.runtimeVersion) // wire bounds the time
+	state, err := provisionState(context.Background(), m, p, c.versions().now) // wire bounds the time
 	if err != nil {
 		c.log.Warn("the manager that has a provisioned concurrency does not answer; it is shown as in progress",
 			"manager", id, "account", p.Account, "function", p.Name, "error", err)

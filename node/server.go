@@ -31,31 +31,28 @@ type server struct {
 
 // serverParts is what the HTTP face gets from its process.
 type serverParts struct {
-	blobs          store.Blobs
-	catalog        *catalog.Catalog
-	logs           *logs.Store // nil where the logs are on other machines
-	invoker        apiserver.Invoker
-	preparer       apiserver.Preparer
-	runtimeVersion func(name string) (lambda.RuntimeVersionID, error)
-	provisioned    func(catalog.Provision) apiserver.ProvisionState
-	events         apiserver.Events
-	status         func(context.Context) (admin.Status, error)
-	living         func() []lambda.ManagerID // see operations.managers
+	blobs       store.Blobs
+	catalog     *catalog.Catalog
+	logs        *logs.Store // nil where the logs are on other machines
+	invoker     apiserver.Invoker
+	preparer    apiserver.Preparer
+	provisioned func(catalog.Provision) apiserver.ProvisionState
+	events      apiserver.Events
+	status      func(context.Context) (admin.Status, error)
+	living      func() []lambda.ManagerID // see operations.managers
+	versions    versions
+	images      *images
+	hosts       func() []string // names of the runtimes that workers have installed
 }
 
 func newServer(cfg Config, p serverParts) (*server, error) {
 	authenticate := authenticator(cfg, p.catalog)
 	api, err := apiserver.New(apiserver.Config{
-		Catalog: p.catalog, Blobs: p.blobs, Invoker: p.invoker, Preparer: p.preparer,
+		Catalog: p.catalog, Blobs: p.blobs, Invoker: p.invoker, Images: p.images,
+		Preparer:     &preparer{images: p.images, versions: p.versions, next: p.preparer},
+		Runtimes:     &hostRuntimes{p.versions, p.hosts},
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
 		Provisioned: p.provisioned, Events: p.events,
-		RuntimeVersion: func(name string) lambda.RuntimeVersionID {
-			version, err := p.runtimeVersion(name)
-			if err != nil {
-				return ""
-			}
-			return version
-		},
 	})
 	if err != nil {
 		return nil, err

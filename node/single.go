@@ -10,7 +10,6 @@ import (
 	"berth/manager"
 	"berth/placement"
 	"berth/ring"
-	"berth/runtimes"
 	"berth/worker"
 )
 
@@ -83,13 +82,9 @@ func (s *single) Candidates(*lambda.Version) []placement.Worker {
 func (s *single) reachable(context.Context, lambda.ManagerID) bool { return false }
 
 // current reports whether an environment key is what an invocation would ask for now.
-func (s *single) current(set *runtimes.Set) func(lambda.EnvironmentKey) bool {
+func (s *single) current(r versions) func(lambda.EnvironmentKey) bool {
 	return func(k lambda.EnvironmentKey) bool {
 		v, ok := s.catalog.Current(k.Account, k.Function, k.Version)
-		if !ok || v.ConfigID != k.ConfigID {
-			return false
-		}
-		runtime, err := runtimeVersion(set, v.Runtime)
-		return err == nil && runtime == k.Runtime
+		return ok && v.ConfigID == k.ConfigID && r.allows(v, k.Runtime)
 	}
 }

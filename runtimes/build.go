@@ -38,12 +38,14 @@ func python(ctx context.Context, i interpreter, version string, minor int, root 
 		Version: id,
 		Mounts:  append(hostMounts(), language(i, dir)...),
 		Command: []string{i.inside(), "-S", "/var/runtime/bootstrap.pyc"},
-		Env:     append(managedEnv(name), "PYTHONPATH=/var/runtime", "LC_CTYPE=C.UTF-8"),
+		Env:     append(managedEnv(name), pythonEnv...),
 		Frames:  true,
 		Parks:   true,
 		Ahead:   pythonAhead,
 	}, nil
 }
+
+var pythonEnv = []string{"PYTHONPATH=/var/runtime", "LC_CTYPE=C.UTF-8"}
 
 // pythonAhead are the modules that a waiting Python imports, with those they need in turn. Nearly all functions use these.
 // More would save functions more, but every idle environment pays for it: logging and traceback cost 1.3 MB.
@@ -69,13 +71,16 @@ func node(i interpreter, version string, major int, root string) (*Runtime, erro
 		Version: id,
 		Mounts:  append(hostMounts(), language(i, dir)...),
 		Command: []string{"/bin/sh", "/var/runtime/bootstrap", i.inside()},
-		Env: append(managedEnv(name), fmt.Sprintf(
-			"NODE_PATH=/opt/nodejs/node%d/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task", major)),
-		Frames: true,
-		Parks:  true,
-		Ahead:  "1",
-		Sized:  true, // V8's heap has its limit from the start on
+		Env:     append(managedEnv(name), nodePath(strconv.Itoa(major))),
+		Frames:  true,
+		Parks:   true,
+		Ahead:   "1",
+		Sized:   true, // V8's heap has its limit from the start on
 	}, nil
+}
+
+func nodePath(major string) string {
+	return "NODE_PATH=/opt/nodejs/node" + major + "/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task"
 }
 
 // provided is the host's system without an interpreter; the function brings its own bootstrap, which speaks HTTP.

@@ -75,14 +75,14 @@ func clean(name string) bool {
 	return path.IsAbs(name) && path.Clean(name) == name && len(name) <= maxPath && !strings.ContainsRune(name, 0)
 }
 
-// reserved reports targets that belong to the driver: the root, /proc, /dev, /tmp, /sys with all below, and /etc itself.
+// reserved reports targets that belong to the driver: the root, and /proc, /dev, /tmp, /sys with all below.
 func reserved(target string) bool {
 	for _, own := range []string{"/proc", "/dev", "/tmp", "/sys"} {
 		if target == own || strings.HasPrefix(target, own+"/") {
 			return true
 		}
 	}
-	return target == "/" || target == "/etc"
+	return target == "/"
 }
 
 // Check refuses commands past the bounds that every driver can keep.

@@ -46,7 +46,7 @@ type Driver interface {
 type Spec struct {
 	ID       string   // unique on this machine, [a-z0-9-]{1,64}
 	Hostname string   // uts name; "" is ID
-	Mounts   []Mount  // read-only binds of host files and directories; the root itself, /proc, /dev, /tmp, /etc are the driver's
+	Mounts   []Mount  // read-only binds of host files and directories; the root itself, /proc, /dev, /tmp are the driver's, and without a mount there /etc
 	Late     []string // directories, made empty, over which Attach may mount
 	Limits   Limits
 }

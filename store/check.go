@@ -13,7 +13,7 @@ const (
 	MaxValue = 512<<10 - 1 // bytes of a record
 	MaxOps   = 500         // writes in one batch
 	MaxBatch = 16 << 20    // bytes of the keys and values of one batch
-	MaxBlob  = 250 << 20   // bytes of a blob
+	MaxBlob  = 10 << 30    // bytes of a blob: a layer of a container image may be as large as an image
 )
 
 // CheckKey refuses a key that is not of the package comment's form, or longer than MaxKey. Error: ErrInvalid.

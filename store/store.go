@@ -91,7 +91,7 @@ type Catalog interface {
 	Watch(ctx context.Context, prefix string, each func(Entry), ready func(Revision)) error
 }
 
-// Blobs keeps immutable bytes under their own digest, up to 250 MiB each.
+// Blobs keeps immutable bytes under their own digest, up to 10 GiB each.
 type Blobs interface {
 	// Put stores all of r, unless present already, and returns its digest and size in bytes. Durable on return; memory
 	// bounded (below 16 MiB) whatever the size. Errors: ErrInvalid above MaxBlob bytes, ErrFull, and r's own.

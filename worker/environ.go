@@ -31,7 +31,7 @@ func environ(v *lambda.Version, rt *runtimes.Runtime, stream string, creds *Cred
 		"_AWS_XRAY_DAEMON_ADDRESS": xrayHost,
 		"_AWS_XRAY_DAEMON_PORT":    xrayPort,
 	}
-	if !isProvided(rt.Name) { // set by the shell that starts a managed runtime
+	if !isProvided(rt.Name) && v.Image == nil { // set by the shell that starts a managed runtime
 		vars["PWD"], vars["SHLVL"] = taskRoot, "0"
 	}
 	for _, pair := range rt.Env {
@@ -77,6 +77,9 @@ func platformVariables(vars map[string]string, v *lambda.Version, rt *runtimes.R
 	}
 	if !isProvided(rt.Name) {
 		vars["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + rt.Name
+	}
+	if v.Image != nil { // its own entry point knows the handler
+		delete(vars, "_HANDLER")
 	}
 	if v.Logging.Format == lambda.JSON {
 		vars["AWS_LAMBDA_LOG_FORMAT"] = string(lambda.JSON)

@@ -46,19 +46,22 @@ type environment struct {
 	gone     chan struct{} // closed at the very end
 
 	// What start made, for the holder of the turn only.
-	runtime  *runtimes.Runtime
-	tree     *code.Tree
-	layers   *code.Tree // shown at /opt; nil without layers
-	sandbox  sandbox.Sandbox
-	parked   *parkedSandbox // from which sandbox was taken; nil: it was made for this environment
-	server   *runtimeapi.Server
-	api      *runtimeapi.API
-	out      *output
-	process  *process      // nil when there is none: never started, or ended and cleaned up
-	limit    *limit        // the one time limit that is running
-	initTime time.Duration // of a good init phase, else 0
-	used     bool          // an invocation has been concluded
-	memory   memoryMeter
+	runtime   *runtimes.Runtime
+	installed *code.Tree // the runtime's, if it is an image
+	workdir   string     // of a function that is an image
+	program   string     // its entry point, found
+	tree      *code.Tree
+	layers    *code.Tree // shown at /opt; nil without layers
+	sandbox   sandbox.Sandbox
+	parked    *parkedSandbox // from which sandbox was taken; nil: it was made for this environment
+	server    *runtimeapi.Server
+	api       *runtimeapi.API
+	out       *output
+	process   *process      // nil when there is none: never started, or ended and cleaned up
+	limit     *limit        // the one time limit that is running
+	initTime  time.Duration // of a good init phase, else 0
+	used      bool          // an invocation has been concluded
+	memory    memoryMeter
 }
 
 func newEnvironment(w *Worker, req lambda.StartRequest, owner Owner) *environment {

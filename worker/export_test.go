@@ -14,3 +14,8 @@ func (w *Worker) ParkedFor(v *lambda.Version) int {
 	}
 	return w.parked.Waiting(kind)
 }
+
+// ParkedOf counts the sandboxes that wait with one version of a runtime that needs no size.
+func (w *Worker) ParkedOf(runtime string, version lambda.RuntimeVersionID) int {
+	return w.parked.Waiting(parkedKind{runtime: runtime, version: version})
+}

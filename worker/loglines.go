@@ -126,8 +126,11 @@ func (r *report) billed() int64 {
 	return int64((r.duration + r.init + time.Millisecond - 1) / time.Millisecond)
 }
 
-// initStart opens the init phase.
+// initStart opens the init phase. A container image has no runtime version to name.
 func (s *logStream) initStart(now time.Time) {
+	if s.version.Image != nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	version, arn := versionName(s.runtime), s.runtime.Version.ARN(s.version.Region)

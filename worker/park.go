@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"berth/code"
 	"berth/lambda"
 	"berth/parked"
 	"berth/runtimeapi"
@@ -59,6 +60,7 @@ type parkedSandbox struct {
 	process  sandbox.Process // nil where the function brings the program
 	conn     runtimeapi.Conn // of process
 	bytes    int64
+	tree     *code.Tree // of a runtime that is an image; nil for the host's
 }
 
 // Done implements parked.Item.
@@ -94,6 +96,9 @@ func (p *parkedSandbox) close() {
 	if p.out != nil {
 		p.out.discard()
 	}
+	if p.tree != nil {
+		p.tree.Release()
+	}
 	p.conn, p.listener, p.out = nil, nil, nil
 }
 
@@ -101,11 +106,11 @@ func (p *parkedSandbox) close() {
 func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, err error) {
 	ctx, cancel := context.WithTimeout(ctx, parkLimit)
 	defer cancel()
-	rt, err := w.cfg.Runtimes.Find(kind.runtime)
-	if err != nil || rt.Version != kind.version {
-		return nil, fmt.Errorf("runtime %s has changed: %w", kind.runtime, err)
+	rt, tree, err := w.openRuntime(ctx, kind.runtime, kind.version)
+	if err != nil {
+		return nil, err
 	}
-	p := &parkedSandbox{kind: kind}
+	p := &parkedSandbox{kind: kind, tree: tree}
 	defer func() {
 		if err != nil {
 			p.Discard()

@@ -51,7 +51,7 @@ func (e *environment) boot(deadline time.Time) (*failure, error) {
 	var cannot *fs.PathError
 	switch {
 	case err == nil:
-	case e.bringsBootstrap() && errors.As(err, &cannot) && cannot.Op == "exec": // not executable, not for this machine …
+	case (e.bringsBootstrap() || e.version.Image != nil) && errors.As(err, &cannot) && cannot.Op == "exec": // not executable, not for this machine …
 		return invalidEntrypoint("fork/exec " + cannot.Path + ": " + cannot.Err.Error()), nil
 	default:
 		return nil, err
@@ -108,6 +108,9 @@ func (e *environment) interrupted(late bool, err error) (f *failure, _ error) {
 
 // checkEntrypoint looks for the bootstrap of a provided runtime before it is started, to name what is missing.
 func (e *environment) checkEntrypoint() *failure {
+	if e.version.Image != nil {
+		return e.checkImage()
+	}
 	if !e.bringsBootstrap() {
 		return nil
 	}
@@ -139,7 +142,7 @@ func (e *environment) bootstrap() (path string, found bool) {
 
 // bringsBootstrap reports whether the runtime's program is the function's own (provided.*).
 func (e *environment) bringsBootstrap() bool {
-	return strings.HasPrefix(e.runtime.Command[0], taskRoot+"/")
+	return e.version.Image == nil && strings.HasPrefix(e.runtime.Command[0], taskRoot+"/")
 }
 
 // launch starts the runtime process and the goroutine that sees it end.
@@ -187,11 +190,15 @@ func (e *environment) command() sandbox.Command {
 		path, _ := e.bootstrap()
 		argv = append([]string{path}, argv[1:]...)
 	}
+	path, dir := argv[0], taskRoot
+	if e.version.Image != nil {
+		path, dir = e.program, e.workdir
+	}
 	return sandbox.Command{
-		Path:   argv[0],
+		Path:   path,
 		Args:   argv,
 		Env:    environ(e.version, e.runtime, e.out.stream, creds, e.ahead),
-		Dir:    taskRoot,
+		Dir:    dir,
 		Stdout: e.out.w,
 		Stderr: e.out.w, // the same pipe: lines keep the order in which they were written
 	}

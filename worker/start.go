@@ -97,15 +97,18 @@ func (e *environment) startFailed(step string, err error) {
 	e.takeApart()
 }
 
-func (e *environment) findRuntime(context.Context) (err error) {
-	e.runtime, err = e.w.cfg.Runtimes.Find(e.version.Runtime)
-	if err == nil && e.key.Runtime != "" && e.key.Runtime != e.runtime.Version {
-		err = fmt.Errorf("this worker has version %s of %s, the environment was to have %s", e.runtime.Version, e.runtime.Name, e.key.Runtime)
+func (e *environment) findRuntime(ctx context.Context) (err error) {
+	if e.version.Image != nil {
+		return e.findImage(ctx)
 	}
+	e.runtime, e.installed, err = e.w.openRuntime(ctx, e.version.Runtime, e.key.Runtime)
 	return err
 }
 
 func (e *environment) getCode(ctx context.Context) (err error) {
+	if e.version.Image != nil {
+		return nil // findRuntime has it
+	}
 	e.tree, err = e.w.cfg.Code.Tree(ctx, e.version.Code)
 	if err == nil && len(e.version.Layers) > 0 {
 		e.layers, err = e.w.cfg.Code.Merged(ctx, e.version.Layers)
@@ -120,10 +123,16 @@ func (e *environment) dropCode() {
 	if e.layers != nil {
 		e.layers.Release()
 	}
+	if e.installed != nil {
+		e.installed.Release()
+	}
 }
 
-// ownMounts are what the sandbox shows of the function: the code, and the layers if it has any.
+// ownMounts are what the sandbox shows of the function: the code, and the layers if it has any. An image is all mounts.
 func (e *environment) ownMounts() []sandbox.Mount {
+	if e.version.Image != nil {
+		return nil
+	}
 	mounts := []sandbox.Mount{{Source: e.tree.Path, Target: taskRoot}}
 	if e.layers != nil {
 		mounts = append(mounts, sandbox.Mount{Source: e.layers.Path, Target: layerRoot})

@@ -53,6 +53,8 @@ type CodeCache interface {
 	Tree(ctx context.Context, digest lambda.CodeDigest) (*code.Tree, error)
 	// Merged gives the tree of several zips put over one another, the last on top.
 	Merged(ctx context.Context, digests []lambda.CodeDigest) (*code.Tree, error)
+	// Made gives what make makes under a name that stands for just that.
+	Made(ctx context.Context, digest lambda.CodeDigest, make code.Maker) (*code.Tree, error)
 }
 
 // LogSink takes log lines without ever blocking; *logs.Store is one. It may keep the slice.
@@ -74,6 +76,7 @@ type Config struct {
 	MemoryBytes int64                        // sum of the memory of all environments, EnvironmentOverhead each included
 
 	Credentials func(*lambda.Version) Credentials // asked at every start of a runtime process; nil: none
+	Unpack      Unpack                            // container images, and runtimes that are such; nil: there are none
 	Lease       time.Duration                     // an environment whose owner is silent for this long ends; 0 is lambda.OwnerLease
 	ParkFor     []string                          // runtimes for which sandboxes wait from the start on; for others once they are used
 	ParkedBytes int64                             // memory of all sandboxes that wait, beside MemoryBytes; 0 is a twentieth of that, negative: none wait
@@ -100,6 +103,7 @@ type Worker struct {
 	log      *slog.Logger
 	registry registry
 	failures failures
+	releases sync.Map // path of a tree → *runtimes.Runtime
 	ended    ended
 
 	parked *parked.Pool[parkedKind, *parkedSandbox] // nil: none
@@ -241,11 +245,18 @@ func (w *Worker) End(_ context.Context, id lambda.EnvironmentID) error {
 }
 
 // Prepare makes sure that version v can start here: its runtime is installed and its code is fetched, verified and
-// unpacked. Its errors explain State=Failed to the function's owner.
+// unpacked. v.Management.Version is the version of the runtime that it is to start in first; "" is the host's. Its errors explain
+// State=Failed to the function's owner.
 func (w *Worker) Prepare(ctx context.Context, v *lambda.Version) error {
-	rt, err := w.cfg.Runtimes.Find(v.Runtime)
+	if v.Image != nil {
+		return w.prepareImage(ctx, v)
+	}
+	rt, installed, err := w.openRuntime(ctx, v.Runtime, v.Management.Version)
 	if err != nil {
 		return err
+	}
+	if installed != nil {
+		defer installed.Release()
 	}
 	if kind, can := kindOf(rt, v); can && w.parked != nil {
 		w.parked.Expect(kind)

@@ -36,5 +36,6 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		EngineCluster: o.EngineCluster, EngineRoutes: o.EngineRoutes, DrainLimit: o.DrainLimit,
 		TLS:          node.TLSFiles{Cert: o.TLSCert, Key: o.TLSKey, CA: o.TLSCA},
 		AWSEndpoints: o.AWSEndpoints,
+		ImageDirs:    o.ImageDirs, PlainRegistries: o.PlainRegistries, ImageBytes: o.ImageBytes,
 	})
 }

@@ -71,7 +71,7 @@ func newPlan(host *hostFacts, spec sandbox.Spec, scratch bool) (*plan, error) {
 	}
 	p.devices()
 	for _, file := range host.files {
-		if !slices.ContainsFunc(spec.Mounts, func(m sandbox.Mount) bool { return m.Target == file[0] }) {
+		if !slices.ContainsFunc(spec.Mounts, func(m sandbox.Mount) bool { return m.Target == file[0] || m.Target == "/etc" }) {
 			p.add(opFile, 0, file[0], file[1])
 		}
 	}

@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"berth/client"
+	"berth/ui"
+)
+
+func (a *app) runtimeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "runtime",
+		Aliases: []string{"runtimes"},
+		Short:   "Show runtimes, and give them new versions",
+		Long: `Show runtimes, and give them new versions.
+
+Each runtime has the version that the workers have installed, called "host", and any number of versions that are images. A
+version is immutable and named by its digest, as in arn:aws:lambda:REGION::runtime:DIGEST. Functions move to another version
+as their runtime management says: Auto ones when it is published, FunctionUpdate ones when they are updated, Manual ones never
+(aws lambda put-runtime-management-config).
+
+Versions are shared by all accounts; only the account that the server began with may add and publish them.`,
+		Args: cobra.NoArgs,
+	}
+	list := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the runtimes and the version that functions use", Args: cobra.NoArgs,
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, _ []string) error {
+			all, err := c.Runtimes(ctx)
+			if err != nil {
+				return err
+			}
+			return a.showRuntimes(all)
+		}),
+	}
+	show := &cobra.Command{
+		Use: "show NAME", Short: "Show the versions of a runtime", Args: cobra.ExactArgs(1),
+		RunE: a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+			one, err := c.Runtime(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return a.showRuntime(one)
+		}),
+	}
+	cmd.AddCommand(list, show, a.runtimeAddCommand(), a.runtimePublishCommand())
+	return cmd
+}
+
+// fromHelp tells what --from takes.
+const fromHelp = `IMAGE is one of
+  HOST/REPOSITORY:TAG     an image in a registry (credentials: "docker login" of the server's user)
+  oci-layout:DIR[:TAG]    an OCI layout directory on the server
+  archive:FILE            what "docker save" or "skopeo copy ... oci-archive:" made, on the server
+  dir:DIR                 a directory on the server, as the root of a file system
+
+Files on the server must lie below a directory that was allowed: berth serve --image-dir DIR. The image has the language's
+program in /var/lang/bin, /usr/local/bin or /usr/bin and all that it needs; Berth adds its bootstrap at /var/runtime.`
+
+func (a *app) runtimeAddCommand() *cobra.Command {
+	var change client.RuntimeChange
+	cmd := &cobra.Command{
+		Use:   "add NAME --from IMAGE",
+		Short: "Add a version to a runtime; no function moves by it",
+		Long:  "Add a version to a runtime. No function moves by it: publish it, or name it in a function's runtime management.\n\n" + fromHelp,
+		Example: `  berth runtime add python3.11 --from docker.io/library/python:3.11-slim
+  berth runtime add nodejs22.x --from archive:/srv/images/node22.tar`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&change.From, "from", "", "the image")
+	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+		if change.From == "" {
+			return usagef("say what to make the version of: --from IMAGE")
+		}
+		return a.changeRuntime(ctx, c, args[0], change)
+	})
+	return cmd
+}
+
+func (a *app) runtimePublishCommand() *cobra.Command {
+	change := client.RuntimeChange{Publish: true}
+	cmd := &cobra.Command{
+		Use:   "publish NAME (--from IMAGE | --version VERSION)",
+		Short: "Make the next version of a runtime, and move functions to it",
+		Long: `Make the next version of a runtime, and move functions to it: those with Auto at once, those with FunctionUpdate when they
+are updated. Environments of the version before end as they become idle. With --candidate no function moves: the version
+waits for a rollout to try it.
+
+VERSION is a number or digest that "berth runtime show" lists, or "host". --from host is the same as --version host.
+
+` + fromHelp,
+		Example: `  berth runtime publish python3.11 --from docker.io/library/python:3.11-slim
+  berth runtime publish python3.11 --version 2
+  berth runtime publish python3.11 --version host   # back to what the workers have installed`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&change.From, "from", "", "the image, or host")
+	cmd.Flags().StringVar(&change.Version, "version", "", "a version that is there")
+	cmd.Flags().BoolVar(&change.Candidate, "candidate", false, "only propose it to rollouts")
+	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+		if (change.From == "") == (change.Version == "") {
+			return usagef("say which version: --from IMAGE or --version VERSION")
+		}
+		change.Publish = !change.Candidate
+		if n, err := strconv.Atoi(change.Version); err == nil && len(change.Version) < 64 {
+			if change.Version, err = numbered(ctx, c, args[0], n); err != nil {
+				return err
+			}
+		}
+		return a.changeRuntime(ctx, c, args[0], change)
+	})
+	return cmd
+}
+
+// numbered finds the digest of a version by its number.
+func numbered(ctx context.Context, c *client.Client, name string, n int) (string, error) {
+	one, err := c.Runtime(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range one.Releases {
+		if r.Number == n {
+			return r.ID, nil
+		}
+	}
+	return "", fmt.Errorf("%s has no version %d; `berth runtime show %[1]s` lists them", name, n)
+}
+
+func (a *app) changeRuntime(ctx context.Context, c *client.Client, name string, change client.RuntimeChange) error {
+	if change.From != "" && change.From != client.HostRuntime {
+		a.err.Progress("fetching " + change.From)
+	}
+	one, err := c.ChangeRuntime(ctx, name, change)
+	a.err.Progress("")
+	if err != nil {
+		return err
+	}
+	return a.showRuntime(one)
+}
+
+// versionLabel is how people see a version.
+func versionLabel(r client.Runtime, id string) string {
+	for _, release := range r.Releases {
+		if release.ID == id {
+			return fmt.Sprintf("%d (%.12s)", release.Number, id)
+		}
+	}
+	if id == client.HostRuntime && r.Installed != "" {
+		return fmt.Sprintf("host (%.12s)", r.Installed)
+	}
+	return id
+}
+
+func (a *app) showRuntimes(all []client.Runtime) error {
+	rows := [][]string{}
+	for _, r := range all {
+		if a.json {
+			if err := a.printJSON(r); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, []string{r.Name, versionLabel(r, r.Current), versionLabel(r, r.Candidate), fmt.Sprint(len(r.Releases))})
+	}
+	if !a.json {
+		a.out.Table([]string{"RUNTIME", "CURRENT", "CANDIDATE", "VERSIONS ADDED"}, rows)
+	}
+	return nil
+}
+
+func (a *app) showRuntime(r client.Runtime) error {
+	if a.json {
+		return a.printJSON(r)
+	}
+	mark := func(id string) string {
+		switch id {
+		case r.Current:
+			return "current"
+		case r.Candidate:
+			return "candidate"
+		}
+		return ""
+	}
+	rows := [][]string{}
+	if r.Installed != "" {
+		rows = append(rows, []string{"host", r.Installed, mark(client.HostRuntime), "", "", "installed on the workers"})
+	}
+	for _, v := range r.Releases {
+		rows = append(rows, []string{fmt.Sprint(v.Number), v.ID, mark(v.ID), moment(v.Added), fmt.Sprintf("%.1f MB", float64(v.Bytes)/1e6), v.Source})
+	}
+	a.out.Table([]string{"VERSION", "DIGEST", "", "ADDED", "SIZE", "SOURCE"}, rows)
+	if r.Current == client.HostRuntime && r.Installed == "" {
+		a.err.Printf("%s\n", a.err.Paint(ui.Yellow, "no worker has "+r.Name+" installed, and no version is published: functions with it cannot run"))
+	}
+	return nil
+}
