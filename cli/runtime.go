@@ -131,7 +131,7 @@ func numbered(ctx context.Context, c *client.Client, name string, n int) (string
 
 func (a *app) changeRuntime(ctx context.Context, c *client.Client, name string, change client.RuntimeChange) error {
 	if change.From != "" && change.From != client.HostRuntime {
-		a.err.Progress("fetching " + change.From)
+		a.err.Progress("fetching %s", change.From)
 	}
 	one, err := c.ChangeRuntime(ctx, name, change)
 	a.err.Progress("")
