@@ -22,7 +22,9 @@ type Trial struct {
 	// Sources are the counts of each process that counted, by its name there; Folded the sum of those that are gone for long.
 	Sources map[string]rollout.Tally `json:"sources,omitempty"`
 	Folded  *rollout.Tally           `json:"folded,omitempty"`
-	Notice  NoticeState              `json:"notice,omitempty"` // of the verdict
+	// FoldedTo is the last of the names that were added up, which begin with a time: what is not above it counts no more.
+	FoldedTo string      `json:"foldedTo,omitempty"`
+	Notice   NoticeState `json:"notice,omitempty"` // of the verdict
 }
 
 // NoticeState says whether the owner was told a verdict.

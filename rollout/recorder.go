@@ -41,7 +41,7 @@ type Recorder struct {
 	entries map[string]*entry
 }
 
-// NewRecorder makes a Recorder. Its process's reports carry a name that is its own for ever: see Report.
+// NewRecorder makes a Recorder.
 func NewRecorder() *Recorder { return &Recorder{entries: map[string]*entry{}} }
 
 type entry struct {
