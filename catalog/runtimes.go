@@ -50,6 +50,13 @@ func (c *Catalog) RuntimeChoice(v *lambda.Version) lambda.RuntimeChoice {
 	return choice
 }
 
+// RuntimePin returns the word of a rollout that keeps an Auto function in an older version of its runtime; false without one.
+func (c *Catalog) RuntimePin(v *lambda.Version) (*lambda.RuntimeTrial, bool) {
+	t, ok := c.RuntimeTrial(ID{v.Account, v.Function}, v.Number)
+	auto := v.Management.Mode == "" || v.Management.Mode == lambda.RuntimeAuto
+	return t, ok && t.Pinned && auto && t.Runtime == v.Runtime && t.Code == v.Code && c.RuntimeChoice(v).Version == t.Version
+}
+
 func runtimeKey(name string) store.Key { return store.Key(runtimePrefix + runtimeSegment(name)) }
 
 // runtimeSegment writes a runtime's name without dots, which keys must not have; no runtime's name has a "=".
