@@ -55,10 +55,7 @@ func pythonTrees(t *testing.T) (runtime, whole, lacking string) {
 	if err != nil {
 		t.Skipf("ldd %s: %v", found[i], err)
 	}
-	files := []string{found[i]}
-	for _, path := range regexp.MustCompile(`/[^ ]+\.so[^ ]*`).FindAllString(string(libraries), -1) {
-		files = append(files, path)
-	}
+	files := append([]string{found[i]}, regexp.MustCompile(`/[^ ]+\.so[^ ]*`).FindAllString(string(libraries), -1)...)
 	err = filepath.WalkDir("/usr/lib/"+runtime, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

@@ -40,10 +40,12 @@ func NewPlan(pace time.Duration) Plan {
 }
 
 // Detects is the share of calls that must fail in the new version only, for a function to be found out by the end of a stage
-// with probability 1−Beta at least: the stage is not left while more calls of the new group have failed than one in Calls (beyond
-// what the old version's failures let expect), so it is enough that one fails among those.
+// with probability 1−Beta at least. The stage is left only when fewer than one in Calls of the new group have failed, beyond what
+// the old version's failures let expect: when none of the first Calls has, or one of twice as many, and so on. The first of these is
+// given noFailure of Beta; the others together have less than the rest.
 func (p *Plan) Detects(stage int) float64 {
-	return 1 - math.Pow(Beta, 1/float64(p.Calls[stage]))
+	const noFailure = 0.8
+	return 1 - math.Pow(noFailure*Beta, 1/float64(p.Calls[stage]))
 }
 
 // State is where a trial stands.
