@@ -241,7 +241,7 @@ func (r *rollouts) judge(t *onTrial, now time.Time, paused bool) {
 
 // enter brings a trial into another state.
 func (r *rollouts) enter(t *onTrial, next *catalog.Trial, state rollout.State) {
-	if verdict := state.Verdict; verdict != "" && (verdict != next.State.Verdict && !state.Waits() || verdict == rollout.Undecided && state.Moved()) {
+	if verdict := state.Verdict; verdict != "" && (verdict != next.State.Verdict && !state.Waits() || verdict == rollout.Undecided && state.Moving && !next.State.Moving) {
 		next.Notice = catalog.NoticeDue
 	}
 	next.State, next.Stage, next.Fraction, next.Changed = state, state.Stage, state.Fraction(), time.Now().UTC()

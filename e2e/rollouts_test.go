@@ -142,7 +142,7 @@ func TestG_RealRollout(t *testing.T) {
 	needServer(t)
 	runtime, whole, lacking := pythonTrees(t)
 	data := t.TempDir()
-	args := []string{"--image-dir", whole, "--image-dir", lacking, "--rollout-pace", "5s", "--memory", "32000"}
+	args := []string{"--image-dir", whole, "--image-dir", lacking, "--rollout-pace", "2s", "--memory", "32000"}
 	s := start(t, data, args...)
 	command := func(args ...string) string {
 		t.Helper()
@@ -168,6 +168,10 @@ func TestG_RealRollout(t *testing.T) {
 			Code: &types.FunctionCode{ZipFile: zipOf(t, "app.py", code)},
 			Tags: map[string]string{"berth:rollout-notice": "arn:aws:lambda:us-east-1:000000000001:function:hears"}})
 		load.names = append(load.names, name)
+	}
+	all := slices.Clone(load.names)
+	for range 4 { // some are called more often: on a slow machine the others are undecided
+		load.names = append(load.names, all[:6]...)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -226,10 +230,10 @@ func TestG_RealRollout(t *testing.T) {
 	wantRuntime(t, c, "f00", arn(1))
 	wantRuntime(t, c, "f05", arn(0))
 	out, err := c.Lambda.GetFunctionConfiguration(t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: aws.String("f14")})
-	if err != nil || out.RuntimeVersionConfig.Error == nil || !strings.Contains(aws.ToString(out.RuntimeVersionConfig.Error.Message), "calls failed") {
+	if err != nil || out.RuntimeVersionConfig.Error == nil || !strings.Contains(aws.ToString(out.RuntimeVersionConfig.Error.Message), "failed") {
 		t.Errorf("its owner is told %+v, %v", out.RuntimeVersionConfig, err)
 	}
-	for _, name := range load.names { // and all of them work
+	for _, name := range all { // and all of them work
 		if out, err := c.Lambda.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: &name, Payload: []byte(`{"n":2}`)}); err != nil || out.FunctionError != nil {
 			t.Errorf("%s after the rollout: %v", name, err)
 		}

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// lastPatience is after how many times the patience a function is undecided whose calls neither pin it nor let it go on.
+const lastPatience = 4
+
 // Verdict is what was found out about a function version and a runtime version.
 type Verdict string
 
@@ -54,10 +57,8 @@ type State struct {
 	Since   time.Time `json:"since"` // when the stage began
 	Verdict Verdict   `json:"verdict,omitempty"`
 	Reason  string    `json:"reason,omitempty"` // of the verdict, for people
+	Moving  bool      `json:"moving,omitempty"` // undecided, and its turn has come: it goes on whatever calls it has
 }
-
-// Moved reports whether every call runs in the new version.
-func (s *State) Moved() bool { return s.Stage == LastStage && s.Verdict != Incompatible }
 
 // Fraction is the share of calls that run in the new version.
 func (s *State) Fraction() float64 {
@@ -79,7 +80,7 @@ func (s *State) Settled(p *Plan, now time.Time) bool {
 }
 
 // Waits reports whether the function is to be moved without a verdict, when its turn comes.
-func (s *State) Waits() bool { return s.Verdict == Undecided && s.Stage < LastStage }
+func (s *State) Waits() bool { return s.Verdict == Undecided && !s.Moving }
 
 // Next says where the trial goes by its evidence: the same state when it stays. While paused only a finding against the new
 // version moves anything.
@@ -87,8 +88,10 @@ func (p *Plan) Next(s State, e *Evidence, now time.Time, paused bool) State {
 	if s.Verdict == Incompatible || s.Verdict == Compatible {
 		return s
 	}
-	if s.Stage == LastStage {
-		return p.watch(s, e, now)
+	if s.Moving {
+		if s = watch(s, e, now); s.Verdict == Incompatible || s.Stage == LastStage {
+			return s
+		}
 	}
 	if found := Compare(e); found.Factor >= 1/Alpha {
 		return pin(s, now, found.text(e))
@@ -101,29 +104,36 @@ func (p *Plan) Next(s State, e *Evidence, now time.Time, paused bool) State {
 		return s
 	}
 	old, new := &e[s.Stage][Old], &e[s.Stage][New]
+	over := excess(s.Stage, old, new)
 	switch waited := now.Sub(s.Since); {
 	case waited < p.Pace:
 		return s
-	case float64(new.Calls) >= float64(p.Calls[s.Stage])*(1+excess(s.Stage, old, new)):
+	case s.Moving:
+		if over == 0 || waited >= p.Patience {
+			return Move(s, now)
+		}
+	case float64(new.Calls) >= float64(p.Calls[s.Stage])*(1+over):
 		s.Stage, s.Since = s.Stage+1, now
 		s.Verdict, s.Reason = "", ""
 		if s.Stage == LastStage {
 			s.Verdict = Compatible
 			s.Reason = fmt.Sprintf("%d calls in the new version were no worse than %d in the old one", sum.Calls, before.Calls)
 		}
-	case waited >= p.Patience && s.Verdict == "" && float64(new.Calls) < float64(p.Calls[s.Stage]):
+	case s.Verdict == "" && (waited >= p.Patience && new.Calls < p.Calls[s.Stage] || waited >= lastPatience*p.Patience):
 		s.Verdict = Undecided
-		s.Reason = fmt.Sprintf("%d calls in the new version are too few to tell; a stage needs %d", new.Calls, p.Calls[s.Stage])
+		s.Reason = fmt.Sprintf("%d calls in the new version, of which %d failed, are too few to tell; a stage needs %d", new.Calls, new.Failures(), p.Calls[s.Stage])
 	}
 	return s
 }
 
-// excess is how many more calls failed in the new version than the old one's failures let expect. A stage is left when that is
+// excess is how many more calls failed in the new version than the old one's failures let expect, with a standard deviation for
+// chance (those of two Poisson counts): a function that fails often would wait for ever otherwise. A stage is left when that is
 // less than one in as many calls as it needs. Slow calls are common; they count from twice of what is tolerated on.
 func excess(stage int, old, new *Group) float64 {
 	f := Fractions[stage]
 	odds := f / (1 - f)
-	over := float64(new.Failures()) - odds*float64(old.Failures())
+	expected := odds * float64(old.Failures())
+	over := float64(new.Failures()) - expected - math.Sqrt(expected*(1+odds))
 	slow := 0.0
 	if old.Marked > 0 {
 		slow = float64(new.Slow) - 2*slowTolerance*float64(new.Marked)*float64(old.Slow)/float64(old.Marked)
@@ -134,18 +144,18 @@ func excess(stage int, old, new *Group) float64 {
 // unstartable: the platform failed more often than not to make environments. No caller has seen that (G10).
 func unstartable(g *Group) bool { return g.Unstarted >= 3 && g.Unstarted > g.Calls }
 
-// Move moves an undecided function to the new version.
+// Move brings an undecided function to the next stage, which lasts a Pace, or a Patience if calls fail that did not before.
 func Move(s State, now time.Time) State {
-	s.Stage, s.Since = LastStage, now
+	s.Stage, s.Since, s.Moving = s.Stage+1, now, true
 	return s
 }
 
 // watched is how many calls of a function that was moved undecided must fail before it is moved back.
 const watched = 2
 
-// watch looks at a function that was moved with too few calls to tell. With so few no error rate can be promised: it is moved back
+// watch looks at a function that goes on with too few calls to tell. With so few no error rate can be promised: it is moved back
 // when several calls fail in the new version, most of them do, and most did not in the old one.
-func (p *Plan) watch(s State, e *Evidence, now time.Time) State {
+func watch(s State, e *Evidence, now time.Time) State {
 	old, new := e.Sum(Old), e.Sum(New)
 	switch {
 	case new.Unstarted >= watched && new.Unstarted > new.Calls:
