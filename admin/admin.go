@@ -5,6 +5,9 @@
 //	GET  /berth/v1/rings           Rings
 //	POST /berth/v1/rings           Deploy → Ring
 //	POST /berth/v1/rings/rollback  Rollback → Ring
+//	GET  /berth/v1/rollouts        Rollouts
+//	GET  /berth/v1/rollouts/NAME   RolloutDetail of a runtime's last rollout; ?limit=N functions, at most MaxRolloutFunctions
+//	POST /berth/v1/rollouts/NAME   RolloutAction → Rollout
 //
 // Errors are those of the Lambda API: a code in X-Amzn-Errortype, and {"Message": …}.
 package admin
@@ -16,6 +19,7 @@ const (
 	ClusterPath  = "/berth/v1/cluster"
 	RingsPath    = "/berth/v1/rings"
 	RollbackPath = "/berth/v1/rings/rollback"
+	RolloutsPath = "/berth/v1/rollouts"
 )
 
 // Status is a cluster at one moment, as far as its processes have answered.

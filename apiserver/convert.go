@@ -26,7 +26,7 @@ func (s *Server) describe(v *catalog.Version, arn string) *types.FunctionConfigu
 	out.LastUpdateStatusReason = optional(v.UpdateReason)
 	out.LastUpdateStatusReasonCode = types.LastUpdateStatusReasonCode(v.UpdateCode)
 	if id := s.runtimeNow(v); id != "" {
-		out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: aws.String(id.ARN(v.Region))}
+		out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: aws.String(id.ARN(v.Region)), Error: s.runtimePin(v)}
 	}
 	return out
 }

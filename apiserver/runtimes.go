@@ -25,6 +25,18 @@ func (s *Server) runtimeNow(v *catalog.Version) lambda.RuntimeVersionID {
 	return s.installed(v.Runtime)
 }
 
+// runtimePin tells a function's owner why its calls stay in an older version of the runtime; nil when they do not.
+func (s *Server) runtimePin(v *catalog.Version) *types.RuntimeVersionError {
+	t, ok := s.cfg.Catalog.RuntimePin(&v.Version)
+	if !ok {
+		return nil
+	}
+	return &types.RuntimeVersionError{
+		ErrorCode: aws.String("RuntimeUpdateIncompatible"),
+		Message:   aws.String("The function stays in this version of its runtime until its code is changed: in the next one " + t.Reason),
+	}
+}
+
 func (s *Server) installed(runtime string) lambda.RuntimeVersionID {
 	if s.cfg.Runtimes == nil {
 		return ""

@@ -27,6 +27,7 @@ import (
 //	api/mapping/ACCOUNT/UUID          an event source mapping
 //	api/runtime/NAME                  the versions of a runtime and which one is used; "=" in the place of dots
 //	api/trial/ACCOUNT/NAME/NUMBER     a rollout's word on a function version; "-=" stands for $LATEST
+//	api/rollout/NAME                  the last rollout of a runtime
 //	api/mappinglock/ACCOUNT           the lock of an account's mappings
 //	api/ring/VERSION                  a version of the ring of managers, with leading zeros
 //	api/tokenkey/ID                   a public key of tenant tokens
@@ -52,6 +53,7 @@ const (
 	mappingLockPrefix  = root + "mappinglock/"
 	runtimePrefix      = root + "runtime/"
 	trialPrefix        = root + "trial/"
+	rolloutPrefix      = root + "rollout/"
 
 	eventPrefix    = root + "event/"
 	schedulePrefix = root + "schedule/"

@@ -103,7 +103,9 @@ func decode(key store.Key, raw []byte) (any, error) {
 	case strings.HasPrefix(k, runtimePrefix):
 		v = new(lambda.RuntimeState)
 	case strings.HasPrefix(k, trialPrefix):
-		v = new(lambda.RuntimeTrial)
+		v = new(Trial)
+	case strings.HasPrefix(k, rolloutPrefix):
+		v = new(Rollout)
 	case strings.HasPrefix(k, keyPrefix):
 		return decodeKey(k, raw)
 	default:

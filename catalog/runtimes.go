@@ -20,8 +20,11 @@ const maxReleases = 500
 //
 //	container images have no runtime: the zero value
 //	Manual, FunctionUpdate    the version that is kept with the function
-//	Auto, with a trial of the same runtime and code   what the trial says: a pin, a version reached, or a share of the calls
+//	Auto, with a trial of the same runtime and code   what the trial says: a pin, and a share of the calls while its candidate is the runtime's
 //	Auto, else                the runtime's current version; without a record of the runtime, the workers' own
+//
+// So the end of a rollout is one write, of the runtime's state: a trial whose candidate has become the current version, or is
+// none any more, means nothing, and is removed at leisure.
 func (c *Catalog) RuntimeChoice(v *lambda.Version) lambda.RuntimeChoice {
 	if v.Image != nil {
 		return lambda.RuntimeChoice{}
@@ -33,10 +36,25 @@ func (c *Catalog) RuntimeChoice(v *lambda.Version) lambda.RuntimeChoice {
 	if !ok {
 		return lambda.RuntimeChoice{Version: lambda.HostRuntime}
 	}
-	if t, ok := c.RuntimeTrial(ID{v.Account, v.Function}, v.Number); ok && t.Runtime == v.Runtime && t.Code == v.Code {
-		return lambda.RuntimeChoice{Version: t.Version, Candidate: t.Candidate, Fraction: t.Fraction}
+	t, ok := find[Trial](c, ID{v.Account, v.Function}.trial(v.Number))
+	if !ok || t.Runtime != v.Runtime || t.Code != v.Code {
+		return lambda.RuntimeChoice{Version: state.Current}
 	}
-	return lambda.RuntimeChoice{Version: state.Current}
+	choice := lambda.RuntimeChoice{Version: state.Current}
+	if t.Candidate != "" && t.Candidate == state.Candidate && t.Rollout == state.Rollout {
+		choice.Candidate, choice.Fraction, choice.Trial = t.Candidate, t.Fraction, &t.RuntimeTrial
+	}
+	if t.Pinned && (t.Candidate == "" || t.Candidate != state.Current) {
+		choice.Version = t.Version
+	}
+	return choice
+}
+
+// RuntimePin returns the word of a rollout that keeps an Auto function in an older version of its runtime; false without one.
+func (c *Catalog) RuntimePin(v *lambda.Version) (*lambda.RuntimeTrial, bool) {
+	t, ok := c.RuntimeTrial(ID{v.Account, v.Function}, v.Number)
+	auto := v.Management.Mode == "" || v.Management.Mode == lambda.RuntimeAuto
+	return t, ok && t.Pinned && auto && t.Runtime == v.Runtime && t.Code == v.Code && c.RuntimeChoice(v).Version == t.Version
 }
 
 func runtimeKey(name string) store.Key { return store.Key(runtimePrefix + runtimeSegment(name)) }
@@ -157,12 +175,16 @@ func (c *Catalog) EditRuntime(ctx context.Context, name string, edit func(*lambd
 
 // RuntimeTrial returns a rollout's word on a function version; see lambda.RuntimeTrial for when it holds.
 func (c *Catalog) RuntimeTrial(id ID, number string) (*lambda.RuntimeTrial, bool) {
-	return find[lambda.RuntimeTrial](c, id.trial(number))
+	t, ok := find[Trial](c, id.trial(number))
+	if !ok {
+		return nil, false
+	}
+	return &t.RuntimeTrial, true
 }
 
 // SetRuntimeTrial writes a rollout's word on a function version, or with nil takes it back. It does not change the function's
 // revision. Error: ResourceNotFound for a version that is not there.
-func (c *Catalog) SetRuntimeTrial(ctx context.Context, id ID, number string, trial *lambda.RuntimeTrial) error {
+func (c *Catalog) SetRuntimeTrial(ctx context.Context, id ID, number string, trial *Trial) error {
 	missing := NotFound(c.arn(id, number))
 	_, err := c.change(ctx, id, missing, func(ch *change) error {
 		if !c.qualifierExists(id, number) {

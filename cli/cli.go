@@ -59,8 +59,9 @@ type ServeOptions struct {
 	TokenFile              string
 	ID                     string
 	PoolQuota              int
-	Pprof                  string // loopback address on which Go's profiles are served; "" is nowhere
-	Metrics                string // loopback address on which metrics are served; "" is nowhere
+	RolloutPace            time.Duration // 0: the server's default
+	Pprof                  string        // loopback address on which Go's profiles are served; "" is nowhere
+	Metrics                string        // loopback address on which metrics are served; "" is nowhere
 	TLSCert, TLSKey, TLSCA string
 	AWSEndpoints           map[string]string // service → URL
 	TokenIssuer            string            // of tenant tokens
@@ -136,7 +137,7 @@ the aws CLI, or any AWS SDK.`,
 	root.PersistentFlags().StringVar(&a.data, "data", "", "the server's data directory (default ~/.berth)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, for scripts")
 	root.AddCommand(a.serveCommand(), a.envCommand(), a.deployCommand(), a.invokeCommand(), a.listCommand(),
-		a.logsCommand(), a.eventsCommand(), a.tenantsCommand(), a.scheduleCommand(), a.runtimeCommand(), a.deleteCommand(), a.layerCommand(), a.urlCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
+		a.logsCommand(), a.eventsCommand(), a.tenantsCommand(), a.scheduleCommand(), a.runtimeCommand(), a.rolloutCommand(), a.deleteCommand(), a.layerCommand(), a.urlCommand(), a.accountCommand(), a.keyCommand(), a.ringCommand(), a.clusterCommand(),
 		a.demoCommand(), a.versionCommand())
 	return root
 }

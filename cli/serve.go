@@ -34,6 +34,9 @@ const maxMemory = 1 << 30
 // maxDrain bounds --drain-limit: above the longest invocation.
 const maxDrain = time.Hour
 
+// maxPace bounds --rollout-pace.
+const maxPace = 30 * 24 * time.Hour
+
 func (a *app) serveCommand() *cobra.Command {
 	options, memory, imageMB := ServeOptions{}, int64(0), int64(0)
 	level, format := "info", "text"
@@ -92,6 +95,9 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 			if options.PoolQuota < 1 {
 				return usagef("--pool-quota %d is not a number above 0", options.PoolQuota)
 			}
+			if options.RolloutPace < 0 || options.RolloutPace > maxPace {
+				return usagef("--rollout-pace %s is not a time from 0 to %s", options.RolloutPace, maxPace)
+			}
 			if options.Pprof != "" && !loopback(options.Pprof) {
 				return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",
 					options.Pprof)
@@ -128,6 +134,7 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 	flags.StringVar(&options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")
 	flags.StringVar(&options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
 	flags.IntVar(&options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used: for the first ring; see berth ring deploy")
+	flags.DurationVar(&options.RolloutPace, "rollout-pace", 0, "how long each stage of a rollout of a runtime version takes at least; for the role control (default 2m)")
 	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/aws/smithy-go"
 
@@ -41,6 +42,27 @@ func (c *Client) DeployRing(ctx context.Context, what admin.Deploy) (admin.Ring,
 func (c *Client) RollBackRing(ctx context.Context, what admin.Rollback) (admin.Ring, error) {
 	var r admin.Ring
 	err := c.operate(ctx, http.MethodPost, admin.RollbackPath, what, &r)
+	return r, err
+}
+
+// Rollouts returns the last rollout of every runtime.
+func (c *Client) Rollouts(ctx context.Context) ([]admin.Rollout, error) {
+	var r admin.Rollouts
+	err := c.operate(ctx, http.MethodGet, admin.RolloutsPath, nil, &r)
+	return r.Rollouts, err
+}
+
+// Rollout returns a runtime's last rollout, with at most n functions' evidence.
+func (c *Client) Rollout(ctx context.Context, runtime string, n int) (admin.RolloutDetail, error) {
+	var r admin.RolloutDetail
+	err := c.operate(ctx, http.MethodGet, fmt.Sprintf("%s/%s?limit=%d", admin.RolloutsPath, url.PathEscape(runtime), n), nil, &r)
+	return r, err
+}
+
+// ChangeRollout pauses, resumes or aborts a runtime's rollout: admin.PauseRollout …
+func (c *Client) ChangeRollout(ctx context.Context, runtime, action string) (admin.Rollout, error) {
+	var r admin.Rollout
+	err := c.operate(ctx, http.MethodPost, admin.RolloutsPath+"/"+url.PathEscape(runtime), admin.RolloutAction{Action: action}, &r)
 	return r, err
 }
 

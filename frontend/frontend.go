@@ -71,8 +71,9 @@ type Config struct {
 	Peers   Peers
 	Rings   ring.Source // the newest ring, and the earlier ones that are kept
 	Limit   func(lambda.PoolID) int
-	// RuntimeVersion says in which version of its runtime a function version runs now.
+	// RuntimeVersion says in which version of its runtime a function version runs now. It is not asked where Trials is set.
 	RuntimeVersion func(*lambda.Version) (lambda.RuntimeVersionID, error)
+	Trials         Trials // nil: no function is on trial
 
 	PollLimit    time.Duration // how long a load query waits for the other frontends
 	CoolDown     time.Duration // at most one change of a pool's S in this time
@@ -152,17 +153,25 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	if err := target.Version.CheckTenant(inv.Tenant); err != nil {
 		return nil, err
 	}
-	runtime, err := f.cfg.RuntimeVersion(target.Version)
+	draw, err := f.drawRuntime(target.Version, inv.RequestID)
 	if err != nil {
 		return nil, err
 	}
 	inv.InvokedARN, inv.Version = target.InvokedARN, target.Version.Number
-	req := lambda.AcquireRequest{Pool: target.Pool, Key: keyOf(target.Version, runtime, inv.Tenant), Version: target.Version}
+	req := lambda.AcquireRequest{Pool: target.Pool, Key: keyOf(target.Version, draw.Version, inv.Tenant), Version: target.Version}
 	p := f.poolOf(target.Pool)
 	p.inFlight.Add(1)
 	defer p.inFlight.Add(-1)
+	if draw.Trial != nil {
+		return f.runTrial(ctx, p, &draw, req, inv, &target)
+	}
+	return f.run(ctx, p, req, inv, &target)
+}
+
+// run finds an environment and runs the invocation in it, in another one if that has ended meanwhile.
+func (f *Frontend) run(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, error) {
 	for range tries {
-		outcome, worker, err := f.try(ctx, p, req, inv, &target)
+		outcome, worker, err := f.try(ctx, p, req, inv, target)
 		if err == nil || !errors.Is(err, lambda.ErrUnknownEnvironment) {
 			if err != nil && inv.Tenant != "" && lambda.CodeOf(err) == lambda.TooManyRequests {
 				f.throttles.add(req.Key)
@@ -171,13 +180,13 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 		}
 		req.Avoid = append(req.Avoid, worker)
 	}
-	return nil, throttled(target.Pool)
+	return nil, throttled(p.id)
 }
 
 func (f *Frontend) try(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, lambda.WorkerID, error) {
 	reservation, err := f.acquire(ctx, p, req, target.Provisioned)
 	if err != nil {
-		return nil, "", err
+		return nil, "", &unreservedError{err}
 	}
 	worker, ok := f.cfg.Worker(reservation.Worker)
 	if !ok { // it has been lost, and the manager has not noticed yet

@@ -108,3 +108,91 @@ func TestInvokeAsksForNothingWhenTheRefDoesNotResolve(t *testing.T) {
 		t.Errorf("error = %v after %d requests, want ResourceNotFound after none", err, len(s.acquired))
 	}
 }
+
+// onTrial puts every call into the group that it says, and remembers what was counted.
+type onTrial struct {
+	isNew     bool
+	counted   []*lambda.Outcome
+	unstarted int
+}
+
+func (o *onTrial) Draw(*lambda.Version, string) (lambda.RuntimeDraw, error) {
+	d := lambda.RuntimeDraw{Version: "old", Old: "old", Trial: &lambda.RuntimeTrial{ID: "t"}, New: o.isNew}
+	if o.isNew {
+		d.Version = "new"
+	}
+	return d, nil
+}
+
+func (o *onTrial) Count(_ *lambda.Version, _ *lambda.RuntimeDraw, out *lambda.Outcome) {
+	o.counted = append(o.counted, out)
+}
+func (o *onTrial) Unstarted(*lambda.Version, *lambda.RuntimeDraw) { o.unstarted++ }
+
+// trialStage answers in the new version of the runtime as it is told.
+type trialStage struct {
+	stage
+	refuse error // of Acquire
+	fail   error // of Invoke
+	answer lambda.Outcome
+}
+
+func (s *trialStage) Acquire(ctx context.Context, req lambda.AcquireRequest) (lambda.Answer, error) {
+	a, err := s.stage.Acquire(ctx, req)
+	if req.Key.Runtime == "new" && s.refuse != nil {
+		return lambda.Answer{}, s.refuse
+	}
+	return a, err
+}
+
+func (s *trialStage) Invoke(context.Context, lambda.Reservation, *lambda.Invocation) (*lambda.Outcome, error) {
+	if s.acquired[len(s.acquired)-1].Key.Runtime == "new" {
+		answer := s.answer
+		return &answer, s.fail
+	}
+	return &lambda.Outcome{Payload: []byte("from the old version")}, nil
+}
+
+// TestG10_InitCrashIsRetriedOnTheOldVersion, and nothing else is.
+func TestG10_InitCrashIsRetriedOnTheOldVersion(t *testing.T) {
+	notStarted := lambda.Errorf(lambda.ServiceFailure, "no image")
+	notStarted.NotStarted = true
+	for name, c := range map[string]struct {
+		stage              trialStage
+		isOld              bool
+		again              bool
+		counted, unstarted int
+	}{
+		"works":                          {stage: trialStage{answer: lambda.Outcome{Class: lambda.OK}}, counted: 1},
+		"crash at init":                  {stage: trialStage{answer: lambda.Outcome{Class: lambda.InitErr, Unseen: true}}, again: true, counted: 1},
+		"exit before the event":          {stage: trialStage{answer: lambda.Outcome{Class: lambda.Exited, Unseen: true}}, again: true, counted: 1},
+		"crash with the event":           {stage: trialStage{answer: lambda.Outcome{Class: lambda.Exited}}, counted: 1},
+		"the handler's error":            {stage: trialStage{answer: lambda.Outcome{Class: lambda.HandlerErr}}, counted: 1},
+		"cannot be started":              {stage: trialStage{fail: notStarted}, again: true, unstarted: 1},
+		"broke with the event":           {stage: trialStage{fail: lambda.Errorf(lambda.ServiceFailure, "broke")}},
+		"no answer":                      {stage: trialStage{fail: lambda.ErrUnreachable}},
+		"no room":                        {stage: trialStage{refuse: lambda.Errorf(lambda.TooManyRequests, "full")}, again: true},
+		"old group's crash is not tried": {stage: trialStage{}, isOld: true, counted: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, trials := c.stage, &onTrial{isNew: !c.isOld}
+			s.version = active
+			r, err := ring.New(1, 10, []lambda.ManagerID{"m"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := frontend.New(frontend.Config{
+				Catalog: &s.stage, Manager: func(lambda.ManagerID) (frontend.Manager, bool) { return &s, true },
+				Worker: func(lambda.WorkerID) (frontend.Worker, bool) { return &s, true },
+				Rings:  ring.Fixed(r), Limit: func(lambda.PoolID) int { return 10 }, Trials: trials,
+			})
+			out, err := f.Invoke(t.Context(), ref, &lambda.Invocation{RequestID: "r"})
+			if again := err == nil && string(out.Payload) == "from the old version" && !c.isOld; again != c.again {
+				t.Errorf("ran again in the old version: %v, want %v (%v)", again, c.again, err)
+			}
+			if len(trials.counted) != c.counted || trials.unstarted != c.unstarted {
+				t.Errorf("%d counted, %d unstarted; want %d, %d", len(trials.counted), trials.unstarted, c.counted, c.unstarted)
+			}
+		})
+	}
+}

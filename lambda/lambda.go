@@ -186,6 +186,8 @@ type Outcome struct {
 	// Streamed: the response, or what there was of it, went to Invocation.Stream. When the function failed after it had begun,
 	// FunctionError says so and Payload is the error's JSON.
 	Streamed bool
+	// Unseen: the function was never given the event, since its initialisation failed. Running the call elsewhere does not run it twice.
+	Unseen bool `json:",omitempty"`
 }
 
 // Class sorts outcomes for verdicts and metrics.

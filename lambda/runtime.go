@@ -49,20 +49,25 @@ type RuntimeState struct {
 	// Candidate is the version that a rollout tries, "" when there is none. A function runs in it only as far as its
 	// RuntimeTrial says.
 	Candidate RuntimeVersionID `json:"candidate,omitempty"`
+	// Rollout is the ID of the rollout that goes on; trials of others mean nothing but their pins.
+	Rollout string `json:"rollout,omitempty"`
 }
 
 // RuntimeTrial is a rollout's word on one function version. It overrides RuntimeState.Current while it holds: for Auto
 // functions of the same runtime, with the same code.
 type RuntimeTrial struct {
+	ID      string     `json:"id,omitempty"` // of this trial alone
 	Runtime string     `json:"runtime"`
 	Code    CodeDigest `json:"code"` // a code update clears the word: what was found out is not known of other code
-	// Version is where calls run that are not tried: the version that the function is pinned to, or has come to.
+	// Version is where a pinned function's calls run that are not tried.
 	Version RuntimeVersionID `json:"version"`
-	// Candidate gets Fraction of the calls, 0–1, by the draw of each call.
+	// Candidate gets Fraction of the calls, 0–1, by the draw of each call, as long as it is RuntimeState.Candidate.
 	Candidate RuntimeVersionID `json:"candidate,omitempty"`
 	Fraction  float64          `json:"fraction,omitempty"`
+	Stage     int              `json:"stage,omitempty"`  // index of the stage that Fraction is of
+	Mark      time.Duration    `json:"mark,omitempty"`   // calls that take longer are counted as slow; 0: not known yet
 	Pinned    bool             `json:"pinned,omitempty"` // found incompatible: it stays when the runtime's Current moves
-	Reason    string           `json:"reason,omitempty"` // for the function's owner
+	Reason    string           `json:"reason,omitempty"` // of the pin, for the function's owner
 	Changed   time.Time        `json:"changed"`
 }
 
@@ -72,12 +77,13 @@ type RuntimeChoice struct {
 	Version   RuntimeVersionID
 	Candidate RuntimeVersionID // "" without a trial
 	Fraction  float64          // of calls that run in Candidate
+	Trial     *RuntimeTrial    // with Candidate: for counting; shared
 }
 
-// Draw picks the version of one call; random is in [0, 1).
-func (c RuntimeChoice) Draw(random float64) RuntimeVersionID {
-	if c.Candidate != "" && random < c.Fraction {
-		return c.Candidate
-	}
-	return c.Version
+// RuntimeDraw is the version of its runtime that one call runs in.
+type RuntimeDraw struct {
+	Version RuntimeVersionID
+	Old     RuntimeVersionID // for a call that was drawn into a trial: where it would run else
+	Trial   *RuntimeTrial    // nil for a function that is not on trial
+	New     bool             // with Trial: drawn into the candidate
 }

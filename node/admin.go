@@ -44,7 +44,7 @@ func (o *operations) handles(r *http.Request) bool {
 	case admin.ClusterPath, admin.RingsPath, admin.RollbackPath:
 		return true
 	}
-	return false
+	return isRollouts(r.URL.Path)
 }
 
 func (o *operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -99,6 +99,9 @@ func (o *operations) serve(w http.ResponseWriter, r *http.Request, id string) (a
 		return nil, lambda.Errorf(lambda.AccessDenied, "Only the first account, %s, looks after the cluster; the request is signed by %s.", catalog.FirstAccount, who.Account)
 	}
 	act, action := o.operation(r)
+	if isRollouts(r.URL.Path) {
+		act, action = o.rolloutOperation(r, body)
+	}
 	if act == nil {
 		return nil, lambda.Errorf(lambda.InvalidParameterValue, "%s %s is none of this API's operations.", r.Method, r.URL.Path)
 	}

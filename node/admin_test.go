@@ -125,6 +125,11 @@ func TestOperatorsAreRefused(t *testing.T) {
 		"unknown version": {catalog.FirstAccount, "POST", admin.RollbackPath, `{"to":99}`, 404, "no such"},
 		"other method":    {catalog.FirstAccount, "DELETE", admin.RingsPath, "", 400, "none of"},
 		"too large":       {catalog.FirstAccount, "POST", admin.RingsPath, strings.Repeat(" ", maxAdminBody+1), 413, "smaller"},
+		"no aborting":     {catalog.FirstAccount + " restricted", "POST", admin.RolloutsPath + "/python3.11", `{"action":"abort"}`, 403, "not berth:AbortRollout"},
+		"no reading":      {catalog.FirstAccount + " restricted", "GET", admin.RolloutsPath + "/python3.11", "", 403, "not berth:GetRollout"},
+		"no such rollout": {catalog.FirstAccount, "GET", admin.RolloutsPath + "/python3.11", "", 404, "no rollout"},
+		"no such action":  {catalog.FirstAccount, "POST", admin.RolloutsPath + "/python3.11", `{"action":"jump"}`, 400, "pause"},
+		"bad limit":       {catalog.FirstAccount, "GET", admin.RolloutsPath + "/python3.11?limit=x", "", 400, "limit"},
 		"fine":            {catalog.FirstAccount, "GET", admin.ClusterPath, "", 200, "4711"},
 	} {
 		if code, answer := ask(c.account, c.method, c.path, c.body); code != c.code || !strings.Contains(answer, c.want) {

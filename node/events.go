@@ -53,8 +53,8 @@ func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cl
 	f := frontend.New(frontend.Config{
 		Token:   c.tokens.Token,
 		Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Rings: c.Rings, Limit: c.Limit,
-		Peers:          &peers{id: c.id, conn: engine.Conn(), view: c.members.View},
-		RuntimeVersion: c.versions().draw,
+		Peers:  &peers{id: c.id, conn: engine.Conn(), view: c.members.View},
+		Trials: newTrials(l, engine.Conn(), c.versions(), cfg.Log),
 	})
 	l.run("data path for events", f.Run)
 	calls := newCounted(cfg, f)

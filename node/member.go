@@ -99,7 +99,7 @@ func startMember(ctx context.Context, cfg Config, l *lifecycle) error {
 	}
 	if cfg.Roles.Control {
 		c.control = control.New(control.Config{
-			ID: c.boot, Store: engine.Catalog(), Alive: c.controlLives, Tasks: c.tasks(), Log: cfg.Log.With("part", "control"),
+			ID: c.boot, Store: engine.Catalog(), Alive: c.controlLives, Tasks: append(c.tasks(), rolloutTask(cfg, engine.Conn(), cat, engine.Queue())), Log: cfg.Log.With("part", "control"),
 		})
 	}
 	if err := errors.Join(c.serveStatus(engine.Conn()), c.serveTenants(engine.Conn())); err != nil {
@@ -206,7 +206,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	others := &peers{id: c.id, conn: engine.Conn(), view: c.members.View}
 	f := frontend.New(frontend.Config{
 		Token: c.tokens.Token, Catalog: c.catalog, Manager: c.frontendManager, Worker: c.frontendWorker, Peers: others, Rings: c.Rings, Limit: c.Limit,
-		RuntimeVersion: c.versions().draw,
+		Trials: newTrials(l, engine.Conn(), c.versions(), cfg.Log),
 	})
 	c.calls.Store(f)
 	if err := others.serveLoad(f.Load); err != nil {

@@ -17,6 +17,7 @@ import (
 	"berth/apiserver"
 	"berth/catalog"
 	"berth/code"
+	"berth/control"
 	"berth/frontend"
 	"berth/image"
 	"berth/lambda"
@@ -52,7 +53,9 @@ type Config struct {
 	TokenFile      string   // the cluster's secret; "" is cluster-token in the data directory
 	ID             string   // of this process among those with the same role; "" takes a random one
 	PoolQuota      int      // executions of one pool that a manager runs before the next one is used
-	TLS            TLSFiles // for connections between processes
+	// RolloutPace is how long each stage of a rollout takes at least; 0 is rollout.DefaultPace.
+	RolloutPace time.Duration
+	TLS         TLSFiles // for connections between processes
 	// DrainLimit is how long calls under way may go on, and a manager or worker may hand over, when the process is told to
 	// stop; then they are cut off. 0 is drainAlone or, for a process that is one of several, drainMember.
 	DrainLimit time.Duration
@@ -160,6 +163,8 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
+	background := control.New(control.Config{Tasks: []control.Task{rolloutTask(cfg, engine.Conn(), cat, engine.Queue())}, Log: cfg.Log})
+	l.run("background work", background.Run)
 	pictures, err := newImages(cfg, engine.Blobs(), data)
 	if err != nil {
 		return err
@@ -220,7 +225,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	})
 	f := frontend.New(frontend.Config{
 		Token: startTokens(cfg, l, cat).Token, Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
-		RuntimeVersion: version.draw,
+		Trials: newTrials(l, engine.Conn(), version, cfg.Log),
 	})
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"math/rand/v2"
 
 	"berth/apiserver"
 	"berth/catalog"
@@ -27,15 +26,6 @@ func (r versions) named(v *lambda.Version, id lambda.RuntimeVersionID) (lambda.R
 // now is the version of calls that are not part of a trial.
 func (r versions) now(v *lambda.Version) (lambda.RuntimeVersionID, error) {
 	return r.named(v, r.catalog.RuntimeChoice(v).Version)
-}
-
-// draw is the version of one call.
-func (r versions) draw(v *lambda.Version) (lambda.RuntimeVersionID, error) {
-	choice := r.catalog.RuntimeChoice(v)
-	if choice.Candidate == "" {
-		return r.named(v, choice.Version)
-	}
-	return r.named(v, choice.Draw(rand.Float64()))
 }
 
 // allows reports whether calls of v may run in a version now.

@@ -102,6 +102,7 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 		e.tellInit("invoke", f, time.Since(began))
 		if f != nil {
 			e.out.initReport(time.Now(), time.Since(began), "invoke", f)
+			f.unseen = true
 			return none, f, nil
 		}
 	}
@@ -236,6 +237,7 @@ func (e *environment) conclude(inv *lambda.Invocation, resp *runtimeapi.Response
 	out := &lambda.Outcome{Payload: resp.Payload, Class: lambda.OK, Version: e.version.Number, Cold: !e.used && !e.ahead, Streamed: resp.Streamed}
 	if f != nil {
 		out.Class, out.FunctionError, out.Payload = f.class, unhandled, f.answer(inv.RequestID, e.version.Timeout)
+		out.Unseen = f.unseen
 		if f.class == lambda.TimedOut {
 			r.duration = e.version.Timeout
 		}

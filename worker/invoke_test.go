@@ -174,6 +174,9 @@ func TestInitError(t *testing.T) {
 	res := h.start(testVersion())
 	out := h.call(res, `1`)
 	h.wantOutcome(out, lambda.InitErr, payload)
+	if !out.Unseen {
+		t.Error("G10: the function never saw the event, and the outcome does not say so")
+	}
 	wantLog(t, out.Log, `^START .*\n\[ERROR\] no module\nINIT_REPORT .*\tPhase: invoke\tStatus: error\tError Type: Runtime.ImportModuleError\nEND .*\nREPORT .*\tStatus: error\tError Type: Runtime.ImportModuleError\n$`)
 	broken = false
 	out = h.call(res, `2`)

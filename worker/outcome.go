@@ -20,6 +20,7 @@ type failure struct {
 	errorType string
 	message   string // of the platform's own errors, without the request id
 	payload   []byte // the runtime's own JSON; nil for the platform's errors
+	unseen    bool   // the runtime failed before it asked for the invocation's event
 }
 
 // status is the word for f in REPORT lines and platform events.

@@ -83,8 +83,13 @@ func (e *environment) startFailed(step string, err error) {
 		e.log.Error("environment could not be started", "step", step, "error", err)
 	}
 	var known *lambda.Error
-	if !errors.As(err, &known) {
+	if errors.As(err, &known) {
+		marked := *known
+		marked.NotStarted = true
+		err = fmt.Errorf("%w (%s: %w)", &marked, step, err)
+	} else {
 		known = lambda.Errorf(lambda.ServiceFailure, "the function's environment could not be started; the server's log says why")
+		known.NotStarted = true
 		if errors.Is(err, sandbox.ErrUnsupported) { // says what the host lacks
 			known.Message = "the function's environment could not be started: " + err.Error()
 		}
