@@ -228,7 +228,10 @@ type call struct {
 }
 
 // begin starts an invocation of function on frontend i and returns when it runs, or has been refused.
-func (c *cluster) begin(i int, function string) *call { c.t.Helper(); return c.beginAs(i, function, "") }
+func (c *cluster) begin(i int, function string) *call {
+	c.t.Helper()
+	return c.beginAs(i, function, "")
+}
 
 // beginAs is begin for a tenant.
 func (c *cluster) beginAs(i int, function, tenant string) *call {
