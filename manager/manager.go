@@ -258,7 +258,7 @@ func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.Acquir
 	now := time.Now()
 	expires := now.Add(m.cfg.ReservationLimit)
 	if s, ok := m.sets.Load(req.Key); ok {
-		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires); verdict {
+		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires, req.Avoid); verdict {
 		case lambda.Granted:
 			if e.record != nil && !e.record.known.Load() { // it was handed over: now it is known what to ask a worker for
 				m.record(req, now)

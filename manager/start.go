@@ -29,7 +29,10 @@ var errMoved = errors.New("the pool has another manager now")
 func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, expires time.Time) (*environment, lambda.Verdict, error) {
 	var silent, refused []lambda.WorkerID
 	gained, waited := false, 0
-	id, worker, found := m.drawWorker(req.Version, nil)
+	id, worker, found := m.drawWorker(req.Version, req.Avoid)
+	if !found && len(req.Avoid) > 0 {
+		id, worker, found = m.drawWorker(req.Version, nil)
+	}
 	for range evictionTries {
 		if !found {
 			freed, ok := m.makeRoom(ctx)
