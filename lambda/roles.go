@@ -66,8 +66,8 @@ type AcquireRequest struct {
 	// Unreachable are managers before the asked one in the pool's order that the frontend could not reach. The asked one
 	// takes over their quota when it finds them unreachable too.
 	Unreachable []ManagerID
-	// Avoid are workers to which this call was sent in vain: they did not answer, or did not know the environment. The manager
-	// hands out nothing idle there before it has heard of them again.
+	// Avoid are workers to which this call was sent in vain: they did not answer, or did not know the environment. The call is
+	// given none there, and the manager asks them whether they are there.
 	Avoid []WorkerID
 }
 

@@ -11,16 +11,19 @@ import (
 // longer, and calls that ran there have failed. Otherwise the worker may only be cut off: nothing idle there is handed out, and
 // what runs there counts until its time limits are over.
 func (m *Manager) Lost(id lambda.WorkerID, ended bool) {
-	if !ended {
-		m.doubt(id)
-		return
-	}
 	m.environments.Range(func(_, v any) bool {
-		if e := v.(*environment); e.worker == id {
+		switch e := v.(*environment); {
+		case e.worker != id:
+		case ended:
 			m.forget(e)
+		default:
+			e.set.silence(e)
 		}
 		return true
 	})
+	if !ended {
+		m.doubt(id)
+	}
 }
 
 // Back is told that a worker is heard again, or another process of its name: it is asked at once what is there.
@@ -28,17 +31,12 @@ func (m *Manager) Back(id lambda.WorkerID) {
 	m.spawn(func(ctx context.Context) { m.recheck(ctx, id) })
 }
 
-// doubt hands out nothing idle on a worker that somebody could not reach, until it has answered.
+// doubt asks a worker that somebody could not reach whether it is there. If it does not answer, nothing idle there is handed out
+// until it does. It is not taken for lost on that word alone: a frontend that has just started may not know it yet.
 func (m *Manager) doubt(id lambda.WorkerID) {
 	if _, begun := m.doubted.LoadOrStore(id, struct{}{}); begun {
 		return
 	}
-	m.environments.Range(func(_, v any) bool {
-		if e := v.(*environment); e.worker == id {
-			e.set.silence(e)
-		}
-		return true
-	})
 	m.spawn(func(ctx context.Context) {
 		defer m.doubted.Delete(id)
 		m.recheck(ctx, id)

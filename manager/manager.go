@@ -286,7 +286,7 @@ func (m *Manager) try(ctx context.Context, p *pool, t *tenure, req lambda.Acquir
 		return lambda.Answer{Verdict: lambda.Throttled, Load: load}, nil
 	}
 	if ok {
-		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires); verdict {
+		switch e, number, verdict := s.(*set).take(p, t, quota, now, expires, req.Avoid); verdict {
 		case lambda.Granted:
 			m.served(req.Key)
 			if e.record != nil && !e.record.known.Load() { // it was handed over: now it is known what to ask a worker for

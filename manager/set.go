@@ -128,8 +128,9 @@ func (e *environment) warmed() {
 }
 
 // take reserves the most recently used idle environment if there is one (else the verdict is 0), the pool admits it (else
-// Throttled), and the tenure has not ended (else Moved). One that was made ahead comes first, and needs no admission.
-func (s *set) take(p *pool, t *tenure, quota int, now, expires time.Time) (e *environment, number uint64, verdict lambda.Verdict) {
+// Throttled), and the tenure has not ended (else Moved). One that was made ahead comes first, and needs no admission. None is on a
+// worker to avoid.
+func (s *set) take(p *pool, t *tenure, quota int, now, expires time.Time, avoid []lambda.WorkerID) (e *environment, number uint64, verdict lambda.Verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Under the lock: whoever ends a tenure looks at the set afterwards, and finds what was reserved under it.
@@ -137,19 +138,18 @@ func (s *set) take(p *pool, t *tenure, quota int, now, expires time.Time) (e *en
 		return nil, 0, lambda.Moved
 	}
 	list := &s.ahead
-	if len(*list) == 0 {
+	at := last(*list, avoid)
+	if at < 0 {
 		list = &s.idle
-		if len(*list) == 0 {
+		if at = last(*list, avoid); at < 0 {
 			return nil, 0, 0
 		}
 		if !p.admit(quota) {
 			return nil, 0, lambda.Throttled
 		}
 	}
-	n := len(*list) - 1
-	e = (*list)[n]
-	(*list)[n] = nil
-	*list = (*list)[:n]
+	e = (*list)[at]
+	*list = slices.Delete(*list, at, at+1)
 	e.state, e.pool, e.expires, e.asked, e.began = reserved, p, expires, false, now
 	e.number++
 	s.worth.used(now)
@@ -157,6 +157,15 @@ func (s *set) take(p *pool, t *tenure, quota int, now, expires time.Time) (e *en
 		e.record.began(now)
 	}
 	return e, e.number, lambda.Granted
+}
+
+// last is the index of the last environment that is on no worker to avoid; -1 for none.
+func last(list []*environment, avoid []lambda.WorkerID) int {
+	at := len(list) - 1
+	for at >= 0 && slices.Contains(avoid, list[at].worker) {
+		at--
+	}
+	return at
 }
 
 // put makes an environment idle whose last reservation has the given number, and is over, or one that was made ahead and is

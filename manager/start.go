@@ -32,7 +32,10 @@ var errMany = errors.New("the function has as many environments as it may have")
 func (m *Manager) start(ctx context.Context, p *pool, t *tenure, req lambda.AcquireRequest, quota int, expires time.Time) (*environment, lambda.Verdict, error) {
 	var silent, refused []lambda.WorkerID
 	gained, waited := false, 0
-	id, worker, found := m.drawWorker(req.Version, nil)
+	id, worker, found := m.drawWorker(req.Version, req.Avoid)
+	if !found && len(req.Avoid) > 0 {
+		id, worker, found = m.drawWorker(req.Version, nil)
+	}
 	for range evictionTries {
 		if !found {
 			if m.hasIdle(req.Key) { // meanwhile: the call takes it, rather than end it for a new one
