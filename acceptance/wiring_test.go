@@ -61,9 +61,9 @@ func (w wiring) eventually(t *testing.T, what string, is func() bool, step func(
 // draws is how often the tests of probabilities draw, and tolerance by how much wider fewer draws scatter.
 func (w wiring) draws() int {
 	if w.http {
-		return 1000
+		return 2_500
 	}
-	return 10_000
+	return 25_000 // one hundredth is five standard deviations of a share of a tenth then
 }
 
 // rounds is how often each of many racing callers calls.
@@ -82,7 +82,7 @@ func (w wiring) lingers() time.Duration {
 	return 0
 }
 
-func (w wiring) tolerance() float64 { return math.Sqrt(10_000 / float64(w.draws())) }
+func (w wiring) tolerance() float64 { return math.Sqrt(25_000 / float64(w.draws())) }
 
 // lateEdge counts answers of a living manager that come too late, as happens on a busy machine: each may leave a reservation that
 // nobody uses, and that counts until it is given back.

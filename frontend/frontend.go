@@ -162,10 +162,16 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	p := f.poolOf(target.Pool)
 	p.inFlight.Add(1)
 	defer p.inFlight.Add(-1)
+	var outcome *lambda.Outcome
 	if draw.Trial != nil {
-		return f.runTrial(ctx, p, &draw, req, inv, &target)
+		outcome, err = f.runTrial(ctx, p, &draw, req, inv, &target)
+	} else {
+		outcome, err = f.run(ctx, p, req, inv, &target)
 	}
-	return f.run(ctx, p, req, inv, &target)
+	if unreserved, ok := err.(*unreservedError); ok {
+		err = unreserved.error // the mark is for runTrial
+	}
+	return outcome, err
 }
 
 // run finds an environment and runs the invocation in it, in another one if that has ended meanwhile.
