@@ -47,7 +47,7 @@ func (c *cluster) drain(ctx context.Context) error {
 
 // lastAnswerTime is for how long a frontend that is to stop goes on taking calls, each as the last one of its connection: whoever
 // sends a call over a connection that is closed at that moment cannot know whether it ran.
-const lastAnswerTime = time.Second
+const lastAnswerTime = 3 * time.Second
 
 // lastAnswers gives the callers' connections time to end. It has its effect by closeAfter.
 func (c *cluster) lastAnswers(ctx context.Context) {
