@@ -3,7 +3,7 @@
 GO ?= go
 INIT := sandbox/namespace/init/build.sh
 # Tests of one package run for this long at most.
-TEST_TIMEOUT ?= 15m
+TEST_TIMEOUT ?= 25m
 FUZZ_TIME ?= 30s
 # moto_server is optional: without it the tests of destinations that need it say so and are skipped.
 MOTO ?= 5.2.1
