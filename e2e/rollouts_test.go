@@ -138,7 +138,12 @@ func (l *rolloutLoad) run(ctx context.Context, from, step int) {
 
 // TestG_RealRollout: two versions of Python that differ by a module, 30 functions of which 3 need it: exactly these are pinned, and
 // no other call fails. The server is killed in the middle (G12).
+//
+// It takes three minutes, so it runs when BERTH_LONG is set; the rules of rollouts are tested in virtual time, in package control.
 func TestG_RealRollout(t *testing.T) {
+	if os.Getenv("BERTH_LONG") == "" {
+		t.Skip("takes three minutes: set BERTH_LONG=1 to run it")
+	}
 	needServer(t)
 	runtime, whole, lacking := pythonTrees(t)
 	data := t.TempDir()

@@ -182,7 +182,9 @@ func (m *Manager) keepProvisioned(ctx context.Context) {
 	if m.cfg.Provisions == nil {
 		return
 	}
-	m.waitRecovered(ctx)                     // else what this manager had before it was restarted is made once more
+	if m.awaitRecovered(ctx) { // else what this manager had before it was restarted is made once more
+		time.Sleep(wakePause)
+	}
 	tick := time.NewTimer(sweepInterval / 2) // between two sweeps
 	defer tick.Stop()
 	for {

@@ -251,23 +251,31 @@ func (m *Manager) recover(ctx context.Context, asked map[lambda.WorkerID]bool) {
 
 // waitRecovered waits until recover has been through, for no longer than calls wait for predecessors.
 func (m *Manager) waitRecovered(ctx context.Context) {
+	if m.awaitRecovered(ctx) {
+		m.cfg.Woken(ctx)
+	}
+}
+
+// awaitRecovered reports whether it had to wait, and recover has been through then.
+func (m *Manager) awaitRecovered(ctx context.Context) (woken bool) {
 	recovered := m.recovered.Load()
 	if recovered == nil {
-		return
+		return false
 	}
 	select {
 	case <-*recovered:
-		return
+		return false
 	default:
 	}
 	limit := time.NewTimer(m.cfg.HandOffLimit)
 	defer limit.Stop()
 	select {
 	case <-*recovered:
-		m.cfg.Woken(ctx)
+		return true
 	case <-limit.C:
 	case <-ctx.Done():
 	}
+	return false
 }
 
 // adoptDeparted finds the pools of managers that have left the ring without a word, and has them adopted before calls ask

@@ -69,8 +69,8 @@ func TestPeersAnswerTheirSum(t *testing.T) {
 func TestAPeerThatHangsCostsTheTimeLimit(t *testing.T) {
 	all := frontends(t, []string{"a", "b", "silent"}, map[string][2]int{"a": {0, 1}, "b": {3, 2}})
 	for limit := 100 * time.Millisecond; ; limit *= 2 { // a machine may be too busy for b to answer at first
-		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		got := all["a"].PoolLoad(ctx, pool)
 		took := time.Since(began)
 		cancel()
