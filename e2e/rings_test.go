@@ -68,7 +68,9 @@ func (r *ringed) again() (survived, started int) {
 		each[name] = len(set)
 	}
 	after, started := idleSet(r.t, r.to, each)
-	survived, _ = kept(r.before, after)
+	if survived, _ = kept(r.before, after); started > 0 {
+		logStatus(r.t, r.to)
+	}
 	return survived, started
 }
 
@@ -99,7 +101,9 @@ func TestC7_OnlyADeadPredecessorsShareGoesColdProcesses(t *testing.T) {
 func (r *ringed) replaceUnderLoad(name string, change func()) []answer {
 	r.t.Helper()
 	deployMarked(r.t, r.frontends[0], name)
-	f := startTraffic(r.t, r.to, 10*time.Millisecond, 5*time.Millisecond, name)
+	idleSet(r.t, r.to, map[string]int{name: 4}) // so that a busy machine's pauses do not end in a heap of cold starts
+	waitIdle(r.t, r.to)
+	f := startTraffic(r.t, r.to, 25*time.Millisecond, 5*time.Millisecond, name)
 	time.Sleep(300 * time.Millisecond)
 	change()
 	time.Sleep(300 * time.Millisecond)

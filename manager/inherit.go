@@ -232,6 +232,7 @@ func (m *Manager) heir(p *pool, epoch uint64, k lambda.HandedKey, h lambda.Hande
 	e := &environment{
 		id: h.Environment, worker: h.Worker, pool: p, epoch: cmp.Or(h.Epoch, epoch), number: h.Reservation, began: cmp.Or(h.Since, now),
 		started: true, confirmed: now, timeout: k.Timeout, bytes: int64(k.MemoryMB) << 20, since: cmp.Or(h.Since, now), warm: true,
+		coming: true,
 	}
 	if h.Provisioned {
 		e.provision = m.provisionFor(p, k.Key, h.Qualifier)

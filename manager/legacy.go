@@ -136,6 +136,7 @@ func (s *set) leaveEmpty() bool {
 func (s *set) come(e *environment, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e.coming = false
 	if e.state == idle {
 		s.list(e)
 		s.sortIdle()

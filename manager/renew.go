@@ -60,8 +60,16 @@ func (m *Manager) renewOn(ctx context.Context, now time.Time, id lambda.WorkerID
 	for _, e := range list.environments {
 		e.set.confirm(e, now)
 	}
-	for _, id := range answer.Gone {
-		m.EnvironmentGone(id)
+	if len(answer.Gone) > 0 {
+		told := make(map[lambda.EnvironmentID]*environment, len(list.environments))
+		for _, e := range list.environments {
+			told[e.id] = e
+		}
+		for _, id := range answer.Gone { // one that was given away since, and has come back, is another record
+			if v, ok := m.environments.Load(id); ok && v == told[id] {
+				m.forget(told[id])
+			}
+		}
 	}
 	if len(answer.Idle) == 0 {
 		return

@@ -47,6 +47,7 @@ type environment struct {
 	epoch  uint64           // the ring version under which it came to be this manager's
 	heir   lambda.ManagerID // whose it will be when that asks: it is not handed out here any more; "" for none
 	willed uint64           // the ring version under which that was decided
+	coming bool             // it is being handed over: its function's habit does not know it yet
 
 	provision *provision // that it was made ahead for; nil for others. Never changes
 	bytes     int64      // of memory. Never changes
@@ -306,7 +307,7 @@ func (s *set) lost(e *environment, now time.Time, lease time.Duration) bool {
 func (s *set) waits(e *environment) (since time.Time, counts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return e.since, e.provision == nil && e.heir == "" && (e.state == idle || e.state == warming || e.state == silent)
+	return e.since, e.provision == nil && e.heir == "" && !e.coming && (e.state == idle || e.state == warming || e.state == silent)
 }
 
 // idleSince reports whether e is idle, and since when.
