@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"berth/store"
 )
@@ -19,7 +20,13 @@ const (
 	pumpHeartbeat = time.Second // of a living consumer; after two without, it is made anew
 
 	// pumpWait is for a message, before looking whether there is any. The client counts missing heartbeats within one wait.
-	pumpWait = 5 * pumpHeartbeat
+	pumpWait = 3 * pumpHeartbeat
+
+	laggardWait = 500 * time.Millisecond // for a message that is known to be there
+
+	consumerTry  = 2 * time.Second  // to make a consumer
+	consumerIdle = 30 * time.Second // the server forgets one that nobody reads
+	pumpPause    = 200 * time.Millisecond
 
 	// maxRounds ends a hold although records are still replaced faster than they are read: progress matters more then.
 	maxRounds = 100
@@ -62,7 +69,7 @@ func (c *catalog) liveFeed() *store.Feed {
 	}
 	c.engine.work.Go(func() {
 		p := pump{feed: feed, log: c.engine.log, end: c.end}
-		feed.Fail(p.run(c.background, c.engine.js, c.stream))
+		feed.Fail(p.run(c.background, c.engine.js, c.stream.CachedInfo().Config.Name))
 	})
 	return feed
 }
@@ -100,35 +107,96 @@ type pump struct {
 	rounds  int    // of one hold
 }
 
-func (p *pump) run(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) error {
-	consumer, err := js.OrderedConsumer(ctx, stream.CachedInfo().Config.Name,
-		jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, MaxResetAttempts: 10})
-	if err != nil {
-		return fmt.Errorf("reading the catalog's stream: %w", err)
+// run fills the feed until ctx ends. What cannot be read now, because the engine elects a leader or the server that delivers
+// has died, is read later: the feed stays as it is until then.
+func (p *pump) run(ctx context.Context, js jetstream.JetStream, stream string) error {
+	told := false // that it does not get on from here
+	for {
+		began, before := time.Now(), p.reached
+		err := p.read(ctx, js, stream)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if p.reached != before || !told {
+			told = true
+			p.log.Warn("reading the catalog broke off; trying again", "sequence", p.reached, "err", err)
+		}
+		select {
+		case <-time.After(pumpPause - time.Since(began)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(pumpBytes), jetstream.PullHeartbeat(pumpHeartbeat))
+}
+
+// read reads on from where the pump is, from a consumer of its own, until that one fails. The library's ordered consumer
+// asks for the same consumer again and again after a failure: if that was given to a server that cannot serve it, it waits
+// for minutes. A new one may be given to another.
+func (p *pump) read(ctx context.Context, js jetstream.JetStream, stream string) error {
+	try, cancel := context.WithTimeout(ctx, consumerTry)
+	defer cancel()
+	consumer, err := js.CreateConsumer(try, stream, jetstream.ConsumerConfig{
+		Name: nuid.Next(), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: p.reached + 1,
+		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, InactiveThreshold: consumerIdle, Replicas: 1, MemoryStorage: true,
+	})
 	if err != nil {
-		return fmt.Errorf("reading the catalog's stream: %w", err)
+		return fmt.Errorf("making a consumer: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(pumpBytes), jetstream.PullHeartbeat(pumpHeartbeat),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return err
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
+	p.rounds = 0 // those of another read do not count
 	if err := p.hold(ctx); err != nil {
 		return err
 	}
-	for {
-		m, err := messages.Next(jetstream.NextMaxWait(pumpWait))
+	wait := pumpWait
+	for delivered := uint64(0); ; {
+		m, err := messages.Next(jetstream.NextMaxWait(wait))
 		switch {
-		case err == nil:
-			err = p.take(ctx, m)
-		case errors.Is(err, nats.ErrTimeout) && p.holding: // perhaps the end was a tombstone, and has expired
-			err = p.hold(ctx)
 		case errors.Is(err, nats.ErrTimeout):
-			err = nil
+			if wait, err = p.idle(ctx, wait); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return err
 		}
+		meta, err := m.Metadata()
 		if err != nil {
-			return errors.Join(ctx.Err(), err)
+			return err
+		}
+		if delivered++; meta.Sequence.Consumer != delivered {
+			return fmt.Errorf("message %d was delivered where %d was expected", meta.Sequence.Consumer, delivered)
+		}
+		if err := p.take(ctx, m); err != nil {
+			return err
+		}
+		wait = pumpWait
+	}
+}
+
+// idle looks why no message came, and says how long to wait for the next. A server that has fallen behind its cluster sends
+// heartbeats and no messages: that shows in the end that the leader knows.
+func (p *pump) idle(ctx context.Context, waited time.Duration) (time.Duration, error) {
+	if p.holding { // perhaps the end was a tombstone, and has expired
+		if err := p.hold(ctx); err != nil {
+			return 0, err
 		}
 	}
+	end, err := p.end(ctx)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("looking for the catalog's end: %w", err)
+	case end <= p.reached:
+		return pumpWait, nil
+	case waited == laggardWait:
+		return 0, fmt.Errorf("the server that delivers is behind: it sent %d, the leader has %d", p.reached, end)
+	}
+	return laggardWait, nil
 }
 
 // take reads one message. A batch is published whole.
