@@ -35,23 +35,19 @@ type Key struct {
 // Accounts lists the server's accounts. It needs a key of the account that manages the server.
 func (c *Client) Accounts(ctx context.Context) ([]AccountEntry, error) {
 	var out struct{ Accounts []AccountEntry }
-	err := c.own(ctx, http.MethodGet, accountsPath, nil, &out)
+	err := c.own(ctx, http.MethodGet, accountsPath, nil, &out, maxOwnDocument)
 	return out.Accounts, err
 }
 
 // CreateAccount makes an account; "" takes a random number.
 func (c *Client) CreateAccount(ctx context.Context, account string) (out AccountEntry, err error) {
-	body, err := json.Marshal(map[string]string{"account": account})
-	if err != nil {
-		return out, err
-	}
-	err = c.own(ctx, http.MethodPost, accountsPath, body, &out)
+	err = c.own(ctx, http.MethodPost, accountsPath, map[string]string{"account": account}, &out, maxOwnDocument)
 	return out, err
 }
 
 // DeleteAccount deletes an account that owns nothing any more, with its keys.
 func (c *Client) DeleteAccount(ctx context.Context, account string) error {
-	return c.own(ctx, http.MethodDelete, accountsPath+"/"+url.PathEscape(account), nil, nil)
+	return c.own(ctx, http.MethodDelete, accountsPath+"/"+url.PathEscape(account), nil, nil, maxOwnDocument)
 }
 
 // Keys lists the access keys of an account, "" for the caller's own, without their secrets.
@@ -61,13 +57,13 @@ func (c *Client) Keys(ctx context.Context, account string) ([]Key, error) {
 		path += "?account=" + url.QueryEscape(account)
 	}
 	var out struct{ Keys []Key }
-	err := c.own(ctx, http.MethodGet, path, nil, &out)
+	err := c.own(ctx, http.MethodGet, path, nil, &out, maxOwnDocument)
 	return out.Keys, err
 }
 
 // Key returns one access key without its secret.
 func (c *Client) Key(ctx context.Context, id string) (out Key, err error) {
-	err = c.own(ctx, http.MethodGet, keysPath+"/"+url.PathEscape(id), nil, &out)
+	err = c.own(ctx, http.MethodGet, keysPath+"/"+url.PathEscape(id), nil, &out, maxOwnDocument)
 	return out, err
 }
 
@@ -77,15 +73,11 @@ func (c *Client) CreateKey(ctx context.Context, account, user string, policy jso
 	if policy != nil {
 		in["policy"] = policy
 	}
-	body, err := json.Marshal(in)
-	if err != nil {
-		return out, err
-	}
-	err = c.own(ctx, http.MethodPost, keysPath, body, &out)
+	err = c.own(ctx, http.MethodPost, keysPath, in, &out, maxOwnDocument)
 	return out, err
 }
 
 // DeleteKey deletes an access key; requests signed with it are refused from then on.
 func (c *Client) DeleteKey(ctx context.Context, id string) error {
-	return c.own(ctx, http.MethodDelete, keysPath+"/"+url.PathEscape(id), nil, nil)
+	return c.own(ctx, http.MethodDelete, keysPath+"/"+url.PathEscape(id), nil, nil, maxOwnDocument)
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"strings"
@@ -84,17 +83,9 @@ func (c *Client) filterLogEvents(ctx context.Context, query logQuery) (logPage, 
 	}
 	req.Header.Set("Content-Type", jsonType)
 	req.Header.Set("X-Amz-Target", filterTarget)
-	if err := c.sign(ctx, req, logService, body); err != nil {
+	resp, answer, err := c.send(req, logService, body, maxLogAnswer)
+	if err != nil {
 		return logPage{}, err
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return logPage{}, fmt.Errorf("asking for logs: %w", err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxLogAnswer))
-	if err != nil {
-		return logPage{}, fmt.Errorf("reading logs: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return logPage{}, logError(resp, answer)

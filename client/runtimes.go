@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -44,22 +43,18 @@ type RuntimeChange struct {
 
 // Runtimes lists the runtimes by name.
 func (c *Client) Runtimes(ctx context.Context) (all []Runtime, err error) {
-	err = c.own(ctx, http.MethodGet, runtimesPath, nil, &all)
+	err = c.own(ctx, http.MethodGet, runtimesPath, nil, &all, maxOwnDocument)
 	return all, err
 }
 
 // Runtime returns one runtime.
 func (c *Client) Runtime(ctx context.Context, name string) (out Runtime, err error) {
-	err = c.own(ctx, http.MethodGet, runtimesPath+"/"+url.PathEscape(name), nil, &out)
+	err = c.own(ctx, http.MethodGet, runtimesPath+"/"+url.PathEscape(name), nil, &out, maxOwnDocument)
 	return out, err
 }
 
 // ChangeRuntime adds a version or moves to one. A large image takes as long as its registry does.
 func (c *Client) ChangeRuntime(ctx context.Context, name string, change RuntimeChange) (out Runtime, err error) {
-	body, err := json.Marshal(change)
-	if err != nil {
-		return out, err
-	}
-	err = c.own(ctx, http.MethodPost, runtimesPath+"/"+url.PathEscape(name), body, &out)
+	err = c.own(ctx, http.MethodPost, runtimesPath+"/"+url.PathEscape(name), change, &out, maxOwnDocument)
 	return out, err
 }

@@ -25,6 +25,6 @@ type TenantList struct {
 
 // Tenants lists the tenants of a function with tenant isolation.
 func (c *Client) Tenants(ctx context.Context, function string) (out TenantList, err error) {
-	err = c.own(ctx, http.MethodGet, tenantsPath+url.PathEscape(function), nil, &out)
+	err = c.own(ctx, http.MethodGet, tenantsPath+url.PathEscape(function), nil, &out, maxOwnDocument)
 	return out, err
 }
