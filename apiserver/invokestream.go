@@ -69,7 +69,7 @@ type completion struct {
 // Begin sends the head. The response's own content type has no place in it: the header says how the frames are.
 func (f *frameStream) Begin(string) error {
 	f.head(f.in.Version)
-	return f.flush()
+	return f.control.Flush()
 }
 
 func (f *frameStream) head(version string) {
@@ -97,7 +97,7 @@ func (f *frameStream) frame(event, contentType string, payload []byte) error {
 	if err := f.encoder.Encode(f.w, message); err != nil {
 		return err
 	}
-	return f.flush()
+	return f.control.Flush()
 }
 
 // end sends the response, if it did not come in parts, and how it ended.
@@ -141,20 +141,10 @@ const interruptGrace = 500 * time.Millisecond
 type flow struct {
 	control     *http.ResponseController
 	interrupted *atomic.Bool
-	collects    *atomic.Bool // what is written waits until the end of the answer
 }
 
 func newFlow(w http.ResponseWriter) flow {
-	return flow{http.NewResponseController(w), new(atomic.Bool), new(atomic.Bool)}
-}
-
-// flush sends what was written. Who serves HTTP may not be able to, and collect it: that is bounded by what wrote it.
-func (f flow) flush() error {
-	if err := f.control.Flush(); !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	f.collects.Store(true)
-	return nil
+	return flow{http.NewResponseController(w), new(atomic.Bool)}
 }
 
 // Interrupt implements lambda.Interrupter.

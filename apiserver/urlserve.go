@@ -126,7 +126,7 @@ func (s *Server) streamURL(c *call, u *catalog.URL, in *lambda.Invocation) error
 	in.Stream = to
 	out, err := s.cfg.Invoker.Invoke(c.r.Context(), u.Ref(s.cfg.Catalog.Region()), in)
 	to.resume()
-	failed := err != nil || out.FunctionError != "" || to.begun && to.fault != nil
+	failed := err != nil || out.FunctionError != ""
 	switch {
 	case failed && to.begun:
 		if err != nil {
@@ -156,8 +156,7 @@ type urlStream struct {
 	url   *catalog.URL
 	head  functionurl.Head
 	begun bool  // the head is sent
-	size  int   // of the body, in bytes
-	fault error // why there will be no head, or why the body broke off
+	fault error // why there will be no head
 }
 
 // Begin sends the head, unless the first bytes are it.
@@ -177,7 +176,7 @@ func (s *urlStream) start(response *functionurl.Response) error {
 			return err
 		}
 	}
-	return s.flush()
+	return s.control.Flush()
 }
 
 // Write sends bytes on.
@@ -193,13 +192,9 @@ func (s *urlStream) Write(p []byte) (int, error) {
 		}
 		return len(p), s.start(response)
 	}
-	if s.size += len(p); s.collects.Load() && s.size > lambda.MaxPayload {
-		s.fault = errors.New("a response that cannot be sent in parts is too large")
-		return 0, s.fault
-	}
 	n, err := s.w.Write(p)
 	if err != nil {
 		return n, err
 	}
-	return n, s.flush()
+	return n, s.control.Flush()
 }
