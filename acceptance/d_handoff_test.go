@@ -165,7 +165,7 @@ func TestD5_AnOldManagerGivesNothingAway(t *testing.T) {
 		if answer, err := old.m.Acquire(t.Context(), request("f")); err != nil || answer.Verdict != lambda.Moved || answer.Ring != 2 {
 			t.Errorf("the old manager answered %+v, %v; want Moved to 2", answer, err)
 		}
-		if n := old.m.Held(); n != 0 {
+		if n := old.m.Status().Environments; n != 0 {
 			t.Errorf("the old manager still has %d environments", n)
 		}
 		c.worker.endCall(k)
@@ -268,7 +268,10 @@ func TestD10_ReplacingOneMovesItsShareOnly(t *testing.T) {
 		gone := ids[2]
 		ids[2] = "fresh"
 		c.deploy(10, ids...)
-		c.eventually("everything has moved", func() bool { m, _ := c.manager(gone); return m.m.Held() == 0 && c.worker.owners()[gone] == 0 })
+		c.eventually("everything has moved", func() bool {
+			m, _ := c.manager(gone)
+			return m.m.Status().Environments == 0 && c.worker.owners()[gone] == 0
+		})
 		for n := range pools {
 			c.worker.endCall(c.mustBegin(0, fmt.Sprintf("own-%d", n)))
 		}
@@ -298,7 +301,7 @@ func TestD11_ASuccessorKilledInAHandOffLeaksNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		successor.kill()
-		if n := old.m.Held(); n != 0 {
+		if n := old.m.Status().Environments; n != 0 {
 			t.Errorf("the old manager has %d environments", n)
 		}
 		c.deploy(10, "third-0")

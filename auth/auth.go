@@ -5,8 +5,6 @@
 package auth
 
 import (
-	"crypto/rand"
-	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -91,32 +89,4 @@ func (v *Verifier) checkScope(sig *signature) error {
 		return lambda.Errorf(lambda.InvalidSignature, "Credential should be scoped to correct service: '%s'.", v.cfg.Services[0])
 	}
 	return nil
-}
-
-// Sizes of generated access keys, as AWS makes them.
-const (
-	keyIDPrefix  = "AKIA"
-	keyIDRandom  = 16 // base32 characters after the prefix: 80 random bits
-	secretLength = 40 // base64 characters: 240 random bits
-)
-
-const (
-	base32Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-	base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-)
-
-// NewKey makes a fresh access key for an account from the system's random source.
-func NewKey(account lambda.AccountID) (lambda.AccessKey, error) {
-	var random [keyIDRandom + secretLength]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return lambda.AccessKey{}, fmt.Errorf("make an access key: %w", err)
-	}
-	id, secret := random[:keyIDRandom], random[keyIDRandom:]
-	for i, b := range id {
-		id[i] = base32Digits[b%32]
-	}
-	for i, b := range secret {
-		secret[i] = base64Digits[b%64]
-	}
-	return lambda.AccessKey{ID: keyIDPrefix + string(id), Secret: string(secret), Account: account}, nil
 }

@@ -299,20 +299,6 @@ func TestDevAuthenticator(t *testing.T) {
 	}
 }
 
-func TestNewKey(t *testing.T) {
-	seen := map[string]bool{}
-	for range 100 {
-		k, err := NewKey("000000000001")
-		if err != nil || len(k.ID) != 20 || !strings.HasPrefix(k.ID, "AKIA") || len(k.Secret) != 40 || !plain(k.ID) || k.Account != "000000000001" {
-			t.Fatalf("NewKey = %q (%d characters of secret), %v", k.ID, len(k.Secret), err)
-		}
-		if seen[k.ID] || seen[k.Secret] {
-			t.Fatal("a key came twice")
-		}
-		seen[k.ID], seen[k.Secret] = true, true
-	}
-}
-
 func BenchmarkVerify(b *testing.B) {
 	v := newVerifier()
 	req, body := signed(b, "POST", "http://127.0.0.1:9000/2015-03-31/functions/hello/invocations?Qualifier=%24LATEST", `{"name":"world"}`, func(s *signing) {

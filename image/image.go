@@ -13,7 +13,6 @@ package image
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,12 +91,6 @@ func Root(dir string) string { return dir + "/" + rootName }
 // refuse says what is wrong with an image; its owner can do something about it.
 func refuse(format string, args ...any) error {
 	return lambda.Errorf(lambda.InvalidParameterValue, "The image cannot be used: "+format, args...)
-}
-
-// IsRefusal reports whether an error of this package is the image's own fault, not the network's or the disk's.
-func IsRefusal(err error) bool {
-	var e *lambda.Error
-	return errors.As(err, &e)
 }
 
 // readDocument reads a manifest or configuration.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"log"
@@ -195,7 +196,7 @@ func TestHostileImagesAreRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, err := unpackTo(t, imageOf(t, tarOf(t, c.entries...)), Limits{Bytes: 4096, Entries: 3})
-			if err == nil || !IsRefusal(err) || !strings.Contains(err.Error(), c.says) {
+			if err == nil || !isRefusal(err) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("err = %v, want a refusal that says %q", err, c.says)
 			}
 		})
@@ -206,11 +207,11 @@ func TestHostileImagesAreRefused(t *testing.T) {
 func TestBombsAreBounded(t *testing.T) {
 	zeros := tarOf(t, entry{name: "zeros", content: strings.Repeat("\x00", 8<<20)})
 	img := imageOf(t, zeros)
-	if _, _, err := unpackTo(t, img, Limits{Bytes: 1 << 20, Entries: 10}); !IsRefusal(err) {
+	if _, _, err := unpackTo(t, img, Limits{Bytes: 1 << 20, Entries: 10}); !isRefusal(err) {
 		t.Errorf("gzip: %v", err)
 	}
 	padding := append(tarOf(t, entry{name: "f"}), make([]byte, 8<<20)...)
-	if _, _, err := unpackTo(t, imageOf(t, padding), Limits{Bytes: 1 << 20, Entries: 10}); !IsRefusal(err) {
+	if _, _, err := unpackTo(t, imageOf(t, padding), Limits{Bytes: 1 << 20, Entries: 10}); !isRefusal(err) {
 		t.Errorf("padding: %v", err)
 	}
 	for name, window := range map[string]int{"content": 1 << 20, "window": 256 << 20} {
@@ -227,7 +228,7 @@ func TestBombsAreBounded(t *testing.T) {
 			_, err = io.Copy(io.Discard, &bounded{r: plain, from: &source{}, left: &left, sum: newSum()})
 			done()
 		}
-		if !IsRefusal(err) {
+		if !isRefusal(err) {
 			t.Errorf("zstd, %s: %v", name, err)
 		}
 	}
@@ -370,18 +371,18 @@ func TestSourcesAreRefused(t *testing.T) {
 		"oci-layout:relative":              "absolute",
 		"archive:" + dir + "/in/out/hosts": "below",
 	} {
-		if _, err := sources.Open(t.Context(), ref, "x86_64"); !IsRefusal(err) || !strings.Contains(err.Error(), says) {
+		if _, err := sources.Open(t.Context(), ref, "x86_64"); !isRefusal(err) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", ref, err, says)
 		}
 	}
-	if _, err := New(Config{}).Open(t.Context(), "dir:/", "x86_64"); !IsRefusal(err) || !strings.Contains(err.Error(), "--image-dir") {
+	if _, err := New(Config{}).Open(t.Context(), "dir:/", "x86_64"); !isRefusal(err) || !strings.Contains(err.Error(), "--image-dir") {
 		t.Errorf("without a directory allowed: %v", err)
 	}
 	img := imageOf(t, tarOf(t, entry{name: "f"}))
 	ref, err := name.ParseReference(host + "/app")
 	must(t, err)
 	must(t, remote.Write(ref, img))
-	if _, err := sources.Open(t.Context(), host+"/app", "arm64"); !IsRefusal(err) {
+	if _, err := sources.Open(t.Context(), host+"/app", "arm64"); !isRefusal(err) {
 		t.Errorf("for another machine: %v", err)
 	}
 }
@@ -413,7 +414,7 @@ func TestDamagedLayersAreRefused(t *testing.T) {
 	swapped, err := io.ReadAll(r)
 	must(t, err)
 	blobs := memory.NewBlobs()
-	if err := keep(t.Context(), blobs, manifest.Layers[0].Digest, bytes.NewReader(swapped)); !IsRefusal(err) {
+	if err := keep(t.Context(), blobs, manifest.Layers[0].Digest, bytes.NewReader(swapped)); !isRefusal(err) {
 		t.Errorf("another layer's bytes: %v", err)
 	}
 	for _, c := range [][]byte{{0x1f, 0x8b, 8, 0, 1}, append(gz(t, "x"), 'y'), gz(t, "no tar at all, and long enough to be a header: "+strings.Repeat("z", 600))} {
@@ -428,7 +429,7 @@ func TestDamagedLayersAreRefused(t *testing.T) {
 			}
 			done()
 		}
-		if !IsRefusal(err) {
+		if !isRefusal(err) {
 			t.Errorf("%x…: %v", c[:5], err)
 		}
 	}
@@ -441,4 +442,10 @@ func gz(t testing.TB, s string) []byte {
 	must(t, err)
 	must(t, w.Close())
 	return b.Bytes()
+}
+
+// isRefusal reports whether an error is the image's own fault, not the network's or the disk's.
+func isRefusal(err error) bool {
+	var e *lambda.Error
+	return errors.As(err, &e)
 }

@@ -116,16 +116,6 @@ func (s *Sources) open(ctx context.Context, ref string, platform v1.Platform, do
 	return s.fromRegistry(ctx, ref, platform)
 }
 
-// Local reports whether a reference means a file or directory of the server's.
-func Local(ref string) bool {
-	for _, scheme := range []string{layoutScheme, archiveScheme, dirScheme} {
-		if strings.HasPrefix(ref, scheme) {
-			return true
-		}
-	}
-	return false
-}
-
 // splitTag takes DIR:TAG and DIR@sha256:HEX apart.
 func splitTag(rest string) (file, tag string) {
 	if file, tag, ok := strings.Cut(rest, "@"); ok {

@@ -194,13 +194,6 @@ func (m *Manager) claims(h *ring.History, from lambda.ManagerID, pools []lambda.
 	return out
 }
 
-// Held counts the environments that are here, and what is here of other managers' slots. A manager that has left the ring may
-// end when it holds nothing.
-func (m *Manager) Held() (environments int) {
-	m.environments.Range(func(any, any) bool { environments++; return true })
-	return environments
-}
-
 // Settled is the newest ring version under which this manager holds nothing that is another's: nobody needs older versions to
 // find it here. From then on it makes and takes over only what is its own under that version.
 func (m *Manager) Settled() uint64 {

@@ -36,9 +36,6 @@ func newSingle(cat *catalog.Catalog) *single {
 	return s
 }
 
-// Ring returns the ring of one.
-func (s *single) Ring() *ring.Ring { return s.ring }
-
 // status describes the one process.
 func (s *single) status(context.Context) (admin.Status, error) {
 	m := busiest(s.manager.Status())

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -17,7 +18,7 @@ var (
 	root2 = Principal{Account: other, ARN: "arn:aws:iam::000000000002:root"}
 )
 
-// one wraps a statement into a document.
+// oneStatement wraps a statement into a document.
 func oneStatement(s string) string { return `{"Version":"2012-10-17","Statement":[` + s + `]}` }
 
 func identity(t testing.TB, s string) *Policy {
@@ -29,13 +30,21 @@ func identity(t testing.TB, s string) *Policy {
 	return p
 }
 
-func resource(t testing.TB, s string) *Policy {
+func resource(t testing.TB, statements string) *Policy {
 	t.Helper()
-	p, err := ParseResource([]byte(oneStatement(s)))
-	if err != nil {
-		t.Fatalf("%s: %v", s, err)
+	var texts []json.RawMessage
+	if err := json.Unmarshal([]byte("["+statements+"]"), &texts); err != nil {
+		t.Fatalf("%s: %v", statements, err)
 	}
-	return p
+	var list []*Statement
+	for _, text := range texts {
+		s, err := ParseStatement(text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		list = append(list, s)
+	}
+	return Of(list...)
 }
 
 const (

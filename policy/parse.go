@@ -14,15 +14,12 @@ func ParseIdentity(text []byte) (*Policy, error) {
 	if n := characters(text); n > MaxIdentity || len(text) > maxText {
 		return nil, fmt.Errorf("the policy has %d characters besides white space, at most %d are allowed", n, MaxIdentity)
 	}
-	return parse(text, false)
-}
-
-// ParseResource reads a resource policy: every statement says whom it is about.
-func ParseResource(text []byte) (*Policy, error) {
-	if len(text) > maxText {
-		return nil, fmt.Errorf("the policy has %d bytes, at most %d are allowed", len(text), maxText)
+	v, err := decode(text)
+	if err != nil {
+		return nil, err
 	}
-	return parse(text, true)
+	var r reader
+	return r.document(v)
 }
 
 // ParseStatement reads one statement of a resource policy of version 2012-10-17.
@@ -51,21 +48,16 @@ func characters(text []byte) int {
 
 // reader reads one document.
 type reader struct {
-	resource  bool // a resource policy
+	resource  bool // a statement of a resource policy, and not an identity policy
 	variables bool // ${…} stands for a value: since version 2012-10-17
 	sids      []string
 }
 
-func parse(text []byte, resource bool) (*Policy, error) {
-	v, err := decode(text)
-	if err != nil {
-		return nil, err
-	}
+func (r *reader) document(v any) (*Policy, error) {
 	doc, ok := v.(object)
 	if !ok {
 		return nil, fmt.Errorf("the policy is %s, expected an object", kindOf(v))
 	}
-	r := reader{resource: resource}
 	var statements any
 	for _, m := range doc {
 		switch m.name {

@@ -24,7 +24,7 @@ type Manager interface {
 	EnvironmentGone(id lambda.EnvironmentID)
 	HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error)
 	Offer(ctx context.Context, req lambda.OfferRequest) error
-	Held() int
+	Status() manager.Status
 }
 
 // Tamper plants bugs, to test the simulator. A nil function changes nothing.

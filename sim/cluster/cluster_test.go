@@ -82,9 +82,9 @@ func TestASeedReplaysExactly(t *testing.T) {
 }
 
 func TestFleet(t *testing.T) {
-	size := Size{Managers: 100, Frontends: 4, Workers: 1000, Accounts: 50, Functions: 4, Clients: 2000, Calls: 50_000}
+	size := fleetSize{Managers: 100, Frontends: 4, Workers: 1000, Accounts: 50, Functions: 4, Clients: 2000, Calls: 50_000}
 	var failed, cold int
-	synctest.Test(t, func(*testing.T) { failed, cold = Fleet(size) })
+	synctest.Test(t, func(*testing.T) { failed, cold = runFleet(size) })
 	if failed > 0 || cold == 0 || cold > size.Calls/5 {
 		t.Errorf("%d calls failed, %d started cold", failed, cold)
 	}
@@ -92,11 +92,11 @@ func TestFleet(t *testing.T) {
 
 // BenchmarkFleet reports invocations per second of real time in a cluster of 1,000 workers and 100 managers.
 func BenchmarkFleet(b *testing.B) {
-	size := Size{Managers: 100, Frontends: 4, Workers: 1000, Accounts: 50, Functions: 4, Clients: 2000, Calls: 500_000}
+	size := fleetSize{Managers: 100, Frontends: 4, Workers: 1000, Accounts: 50, Functions: 4, Clients: 2000, Calls: 500_000}
 	for b.Loop() {
 		began := time.Now()
 		ok := testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "Fleet", F: func(t *testing.T) {
-			synctest.Test(t, func(*testing.T) { Fleet(size) })
+			synctest.Test(t, func(*testing.T) { runFleet(size) })
 		}}})
 		if !ok {
 			b.Fatal("the run failed")

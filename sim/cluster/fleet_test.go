@@ -17,8 +17,8 @@ import (
 	"berth/ring"
 )
 
-// Size of a cluster without faults.
-type Size struct {
+// fleetSize is the size of a cluster without faults.
+type fleetSize struct {
 	Managers, Frontends, Workers int
 	Accounts, Functions          int // functions per account
 	Clients                      int // calls at once
@@ -37,9 +37,9 @@ type fleet struct {
 	cold      atomic.Int64
 }
 
-// Fleet runs calls through a large cluster and returns how many failed and how many started cold. It must be called in a
+// runFleet runs calls through a large cluster and returns how many failed and how many started cold. It must be called in a
 // testing/synctest bubble.
-func Fleet(s Size) (failed, cold int) {
+func runFleet(s fleetSize) (failed, cold int) {
 	f := newFleet(s)
 	ctx, stop := context.WithCancel(context.Background())
 	var roles, clients sync.WaitGroup
@@ -71,7 +71,7 @@ func Fleet(s Size) (failed, cold int) {
 	return int(bad.Load()), int(f.cold.Load())
 }
 
-func newFleet(s Size) *fleet {
+func newFleet(s fleetSize) *fleet {
 	f := &fleet{managers: map[lambda.ManagerID]*manager.Manager{}, workers: map[lambda.WorkerID]*fastWorker{}, versions: map[string]*lambda.Version{}}
 	var ids []lambda.ManagerID
 	for i := range s.Managers {
