@@ -118,9 +118,5 @@ func (s *Server) updateImage(ctx context.Context, f *catalog.Function, in *sdk.U
 	if err != nil {
 		return nil, err
 	}
-	s.wakeFor(f, published)
-	if published != nil {
-		return s.describe(published, published.ARN()), nil
-	}
-	return s.describe(&f.Latest, f.ARN()), nil
+	return s.updated(f, published), nil
 }

@@ -53,11 +53,16 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *sdk.Update
 	if err != nil {
 		return nil, err
 	}
+	return s.updated(f, published), nil
+}
+
+// updated has new code prepared, and shows the version that was published of it, if any, or else $LATEST.
+func (s *Server) updated(f *catalog.Function, published *catalog.Version) *types.FunctionConfiguration {
 	s.wakeFor(f, published)
 	if published != nil {
-		return s.describe(published, published.ARN()), nil
+		return s.describe(published, published.ARN())
 	}
-	return s.describe(&f.Latest, f.ARN()), nil
+	return s.describe(&f.Latest, f.ARN())
 }
 
 // dryUpdate verifies an upload and shows what the function would be, without storing anything.

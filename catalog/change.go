@@ -36,14 +36,10 @@ var errUnchanged = errors.New("nothing to change")
 func (c *Catalog) change(ctx context.Context, id ID, missing error, edit func(*change) error) (*Function, error) {
 	var written *Function
 	attempt := func(ctx context.Context) error {
-		f, revision, err := get[Function](c, id.head())
-		if errors.Is(err, store.ErrNotFound) || (err == nil && f.Deleting) {
-			return missing
-		}
+		ch, revision, err := c.begin(id, missing)
 		if err != nil {
 			return err
 		}
-		ch := &change{Function: f.clone(), id: id}
 		written = ch.Function
 		if err := edit(ch); err != nil {
 			return err
@@ -59,6 +55,18 @@ func (c *Catalog) change(ctx context.Context, id ID, missing error, edit func(*c
 		return nil, err
 	}
 	return written, nil
+}
+
+// begin copies a function as it is at a revision. One that is absent, or being deleted, gives missing.
+func (c *Catalog) begin(id ID, missing error) (*change, store.Revision, error) {
+	f, revision, err := get[Function](c, id.head())
+	if errors.Is(err, store.ErrNotFound) || (err == nil && f.Deleting) {
+		return nil, 0, missing
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return &change{Function: f.clone(), id: id}, revision, nil
 }
 
 func accountKey(a lambda.AccountID) store.Key { return store.Key(accountPrefix + string(a)) }

@@ -193,14 +193,10 @@ func (c *Catalog) remove(ctx context.Context, id ID, missing error, children []s
 		return errTooMany
 	}
 	attempt := func(ctx context.Context) error {
-		f, revision, err := get[Function](c, id.head())
-		if errors.Is(err, store.ErrNotFound) || (err == nil && f.Deleting) {
-			return missing
-		}
+		ch, revision, err := c.begin(id, missing)
 		if err != nil {
 			return err
 		}
-		ch := &change{Function: f.clone(), id: id}
 		ch.stage(store.Delete(id.head(), revision)) // first, so that no reader sees a function without its versions
 		if err := ch.release(c); err != nil {
 			return err

@@ -176,14 +176,19 @@ func (u *unpacker) remove(name string) error {
 	return u.root.RemoveAll(name)
 }
 
+// entriesOf returns what is in a directory, in no order.
+func entriesOf(root *os.Root, dir string) ([]fs.DirEntry, error) {
+	d, err := root.Open(path.Join(".", dir))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.ReadDir(-1)
+}
+
 // clear removes from a directory all that is not this layer's.
 func (u *unpacker) clear(dir string) error {
-	d, err := u.root.Open(path.Join(".", dir))
-	if err != nil {
-		return err
-	}
-	entries, err := d.ReadDir(-1)
-	d.Close()
+	entries, err := entriesOf(u.root, dir)
 	if err != nil {
 		return err
 	}

@@ -45,12 +45,7 @@ func (m *mounter) below(dir string) error {
 	if err != nil || info == nil || !info.IsDir() {
 		return nil // nothing to show
 	}
-	d, err := m.root.Open(path.Join(".", real))
-	if err != nil {
-		return err
-	}
-	entries, err := d.ReadDir(-1)
-	d.Close()
+	entries, err := entriesOf(m.root, real)
 	if err != nil {
 		return err
 	}

@@ -54,8 +54,8 @@ func removeLeftovers(root string) error {
 	return nil
 }
 
-// unpack makes dir hold the files, and what finish adds to them (nil for nothing). It is all there or not there: an
-// earlier unpacking is kept if it is whole, and replaced in one step if not.
+// unpack makes dir hold the files, and what finish adds to them. It is all there or not there: an earlier unpacking is kept
+// if it is whole, and replaced in one step if not.
 func unpack(dir string, files []file, finish func(dir string) error) error {
 	if whole(dir, files) {
 		return nil
@@ -77,10 +77,8 @@ func unpack(dir string, files []file, finish func(dir string) error) error {
 			return err
 		}
 	}
-	if finish != nil {
-		if err := finish(staging); err != nil {
-			return err
-		}
+	if err := finish(staging); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return err

@@ -19,18 +19,11 @@ const firstPythonMinor = 8 // older ones miss what the bootstrap uses
 // third of the start, and a function is to see its own packages and the standard library, not what the host happens to
 // have.
 func python(ctx context.Context, i interpreter, version string, minor int, root string) (*Runtime, error) {
-	files, err := bootstrap("python")
+	id, dir, err := i.unpackBootstrap("python", version, root, func(staging string, files []file) error {
+		return compilePython(ctx, i, staging, files)
+	})
 	if err != nil {
 		return nil, err
-	}
-	id, err := digest(i, version, files)
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(root, string(id))
-	err = unpack(dir, files, func(staging string) error { return compilePython(ctx, i, staging, files) })
-	if err != nil {
-		return nil, fmt.Errorf("unpack the bootstrap of %s: %w", i.path, err)
 	}
 	name := "python3." + strconv.Itoa(minor)
 	return &Runtime{
@@ -53,17 +46,9 @@ const pythonAhead = "json,base64"
 
 // node makes the runtime of one Node.
 func node(i interpreter, version string, major int, root string) (*Runtime, error) {
-	files, err := bootstrap("nodejs")
+	id, dir, err := i.unpackBootstrap("nodejs", version, root, func(string, []file) error { return nil })
 	if err != nil {
 		return nil, err
-	}
-	id, err := digest(i, version, files)
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(root, string(id))
-	if err := unpack(dir, files, nil); err != nil {
-		return nil, fmt.Errorf("unpack the bootstrap of %s: %w", i.path, err)
 	}
 	name := fmt.Sprintf("nodejs%d.x", major)
 	return &Runtime{
@@ -77,6 +62,25 @@ func node(i interpreter, version string, major int, root string) (*Runtime, erro
 		Ahead:   "1",
 		Sized:   true, // V8's heap has its limit from the start on
 	}, nil
+}
+
+// unpackBootstrap puts a language's bootstrap below root, unless it is there, and returns the runtime's version and the directory.
+func (i interpreter) unpackBootstrap(
+	language, version, root string, finish func(staging string, files []file) error,
+) (lambda.RuntimeVersionID, string, error) {
+	files, err := bootstrap(language)
+	if err != nil {
+		return "", "", err
+	}
+	id, err := digest(i, version, files)
+	if err != nil {
+		return "", "", err
+	}
+	dir := filepath.Join(root, string(id))
+	if err := unpack(dir, files, func(staging string) error { return finish(staging, files) }); err != nil {
+		return "", "", fmt.Errorf("unpack the bootstrap of %s: %w", i.path, err)
+	}
+	return id, dir, nil
 }
 
 func nodePath(major string) string {

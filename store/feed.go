@@ -124,12 +124,8 @@ func (f *Feed) WaitRevision(ctx context.Context, r Revision) error {
 	}
 	defer f.leave(w)
 	for at < r {
-		select {
-		case <-w.wake:
-		case <-f.failed:
-			return f.err
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := f.await(ctx, w.wake); err != nil {
+			return err
 		}
 		f.mu.Lock()
 		at = w.upTo
@@ -138,14 +134,22 @@ func (f *Feed) WaitRevision(ctx context.Context, r Revision) error {
 	return nil
 }
 
+// await waits for a word, unless the feed has failed or ctx ends.
+func (f *Feed) await(ctx context.Context, word <-chan struct{}) error {
+	select {
+	case <-word:
+		return nil
+	case <-f.failed:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // join waits for the entries to be complete, and adds a watcher that gets every change after the snapshot.
 func (f *Feed) join(ctx context.Context, prefix string) (*watcher, *btree.Map[Key, Entry], Revision, error) {
-	select {
-	case <-f.loaded:
-	case <-f.failed:
-		return nil, nil, 0, f.err
-	case <-ctx.Done():
-		return nil, nil, 0, ctx.Err()
+	if err := f.await(ctx, f.loaded); err != nil {
+		return nil, nil, 0, err
 	}
 	w := &watcher{prefix: prefix, wake: make(chan struct{}, 1)}
 	f.mu.Lock()
@@ -189,12 +193,8 @@ func (f *Feed) Watch(ctx context.Context, prefix string, each func(Entry), ready
 func (f *Feed) follow(ctx context.Context, w *watcher, each func(Entry), ready func(Revision)) error {
 	var spare []Entry
 	for {
-		select {
-		case <-w.wake:
-		case <-f.failed:
-			return f.err
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := f.await(ctx, w.wake); err != nil {
+			return err
 		}
 		f.mu.Lock()
 		changes, upTo, behind := w.changes, w.upTo, w.behind
