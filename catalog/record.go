@@ -62,53 +62,11 @@ func (r *record) load() (any, error) {
 // decode turns an entry's text into the type that its key calls for.
 func decode(key store.Key, raw []byte) (any, error) {
 	k := string(key)
-	var v any
-	switch {
-	case strings.HasPrefix(k, functionPrefix):
-		v = new(Function)
-	case strings.HasPrefix(k, versionPrefix):
-		v = new(Version)
-	case strings.HasPrefix(k, aliasPrefix):
-		v = new(Alias)
-	case strings.HasPrefix(k, policyPrefix):
-		v = new(Policy)
-	case strings.HasPrefix(k, provisionedPrefix):
-		v = new(Provisioned)
-	case strings.HasPrefix(k, eventPrefix):
-		v = new(EventConfig)
-	case strings.HasPrefix(k, urlPrefix):
-		v = new(URL)
-	case strings.HasPrefix(k, urlIDPrefix):
-		v = new(urlOwner)
-	case strings.HasPrefix(k, schedulePrefix):
-		v = new(Schedule)
-	case strings.HasPrefix(k, accountPrefix):
-		v = new(Account)
-	case strings.HasPrefix(k, layerPrefix):
-		v = new(layerHead)
-	case strings.HasPrefix(k, layerVersionPrefix):
-		v = new(LayerVersion)
-	case strings.HasPrefix(k, layerPolicyPrefix):
-		v = new(Policy)
-	case strings.HasPrefix(k, signingPrefix):
-		v = new(CodeSigning)
-	case strings.HasPrefix(k, mappingPrefix):
-		v = new(Mapping)
-	case strings.HasPrefix(k, tokenKeyPrefix):
-		v = new(lambda.TokenKey)
-	case strings.HasPrefix(k, ringPrefix):
-		v = new(RingVersion)
-	case k == ringPlanKey:
-		v = new(RingPlan)
-	case strings.HasPrefix(k, runtimePrefix):
-		v = new(lambda.RuntimeState)
-	case strings.HasPrefix(k, trialPrefix):
-		v = new(Trial)
-	case strings.HasPrefix(k, rolloutPrefix):
-		v = new(Rollout)
-	case strings.HasPrefix(k, keyPrefix):
+	if strings.HasPrefix(k, keyPrefix) {
 		return decodeKey(k, raw)
-	default:
+	}
+	v := blank(k)
+	if v == nil {
 		return nil, fmt.Errorf("catalog: key %q is of no known kind", k)
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
@@ -121,6 +79,55 @@ func decode(key store.Key, raw []byte) (any, error) {
 		v.compile()
 	}
 	return v, nil
+}
+
+// blank returns an empty record of the kind that a key names, or nil.
+func blank(k string) any {
+	switch {
+	case strings.HasPrefix(k, functionPrefix):
+		return new(Function)
+	case strings.HasPrefix(k, versionPrefix):
+		return new(Version)
+	case strings.HasPrefix(k, aliasPrefix):
+		return new(Alias)
+	case strings.HasPrefix(k, policyPrefix):
+		return new(Policy)
+	case strings.HasPrefix(k, provisionedPrefix):
+		return new(Provisioned)
+	case strings.HasPrefix(k, eventPrefix):
+		return new(EventConfig)
+	case strings.HasPrefix(k, urlPrefix):
+		return new(URL)
+	case strings.HasPrefix(k, urlIDPrefix):
+		return new(urlOwner)
+	case strings.HasPrefix(k, schedulePrefix):
+		return new(Schedule)
+	case strings.HasPrefix(k, accountPrefix):
+		return new(Account)
+	case strings.HasPrefix(k, layerPrefix):
+		return new(layerHead)
+	case strings.HasPrefix(k, layerVersionPrefix):
+		return new(LayerVersion)
+	case strings.HasPrefix(k, layerPolicyPrefix):
+		return new(Policy)
+	case strings.HasPrefix(k, signingPrefix):
+		return new(CodeSigning)
+	case strings.HasPrefix(k, mappingPrefix):
+		return new(Mapping)
+	case strings.HasPrefix(k, tokenKeyPrefix):
+		return new(lambda.TokenKey)
+	case strings.HasPrefix(k, ringPrefix):
+		return new(RingVersion)
+	case k == ringPlanKey:
+		return new(RingPlan)
+	case strings.HasPrefix(k, runtimePrefix):
+		return new(lambda.RuntimeState)
+	case strings.HasPrefix(k, trialPrefix):
+		return new(Trial)
+	case strings.HasPrefix(k, rolloutPrefix):
+		return new(Rollout)
+	}
+	return nil
 }
 
 // encode is the inverse of decode.

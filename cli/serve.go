@@ -37,13 +37,7 @@ const maxDrain = time.Hour
 // maxPace bounds --rollout-pace.
 const maxPace = 30 * 24 * time.Hour
 
-func (a *app) serveCommand() *cobra.Command {
-	options, memory, imageMB := ServeOptions{}, int64(0), int64(0)
-	level, format := "info", "text"
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Start a server",
-		Long: `Start a server: all of Berth in this process, until Ctrl-C.
+const serveLong = `Start a server: all of Berth in this process, until Ctrl-C.
 
 It prints "berth ready on URL" when it takes calls. Its first start makes an account and an access key; they are kept
 in the data directory, where only its owner can read them, and "berth env" prints them for AWS clients.
@@ -66,8 +60,9 @@ when they are on different machines. Three engines that know one another by --en
 cluster that survives the loss of one; "berth cluster up --local 3" shows it on one machine.
 
 A process that is told to stop (SIGTERM, Ctrl-C) finishes what it has: a frontend its calls, a manager hands over to the
-others, a worker lets its calls end. A second signal ends it at once.`,
-		Example: `  berth serve
+others, a worker lets its calls end. A second signal ends it at once.`
+
+const serveExample = `  berth serve
   berth serve --addr 127.0.0.1:0 --data /tmp/try   # any free port, throwaway data
   berth serve --dev-credentials                    # accept every signature (loopback only)
 
@@ -75,41 +70,33 @@ others, a worker lets its calls end. A second signal ends it at once.`,
   T="--engine nats://127.0.0.1:4222 --cluster-token-file /var/lib/berth/engine/cluster-token"
   berth serve --role manager  $T --data /var/lib/berth/manager
   berth serve --role worker   $T --data /var/lib/berth/worker
-  berth serve --role frontend,control $T --data /var/lib/berth/frontend --addr 127.0.0.1:9000`,
-		Args: cobra.NoArgs,
+  berth serve --role frontend,control $T --data /var/lib/berth/frontend --addr 127.0.0.1:9000`
+
+// serveFlags is what `berth serve` was told.
+type serveFlags struct {
+	options         ServeOptions
+	memory, imageMB int64
+	level, format   string // of the log
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	f := serveFlags{level: "info", format: "text"}
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Start a server",
+		Long:    serveLong,
+		Example: serveExample,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(a.Stderr, level, format)
+			log, err := newLog(a.Stderr, f.level, f.format)
 			if err != nil {
 				return err
 			}
-			if options.DevCredentials && !loopback(options.Addr) {
-				return usagef("--dev-credentials accepts every signature, so it needs an address that only this machine can reach, like %s; got %s",
-					defaultAddr, options.Addr)
+			if err := f.check(); err != nil {
+				return err
 			}
-			if memory < 0 || memory > maxMemory {
-				return usagef("--memory %d is not a number of MB from 0 to %d", memory, int64(maxMemory))
-			}
-			if options.DrainLimit < 0 || options.DrainLimit > maxDrain {
-				return usagef("--drain-limit %s is not a time from 0 to %s", options.DrainLimit, maxDrain)
-			}
-			if options.PoolQuota < 1 {
-				return usagef("--pool-quota %d is not a number above 0", options.PoolQuota)
-			}
-			if options.RolloutPace < 0 || options.RolloutPace > maxPace {
-				return usagef("--rollout-pace %s is not a time from 0 to %s", options.RolloutPace, maxPace)
-			}
-			if options.Pprof != "" && !loopback(options.Pprof) {
-				return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",
-					options.Pprof)
-			}
-			if options.Metrics != "" && !loopback(options.Metrics) {
-				return usagef("--metrics tells of every account's calls, so it needs an address that only this machine can reach, like 127.0.0.1:9100; got %s",
-					options.Metrics)
-			}
-			if imageMB < 1 || imageMB > maxImageMB {
-				return usagef("--image-size %d is not a number of MB from 1 to %d", imageMB, maxImageMB)
-			}
-			options.Log, options.MemoryBytes, options.ImageBytes = log, memory<<20, imageMB<<20
+			options := f.options
+			options.Log, options.MemoryBytes, options.ImageBytes = log, f.memory<<20, f.imageMB<<20
 			options.Ready = func(url string) { a.out.Printf("berth ready on %s\n", url) }
 			if options.DataDir, err = a.dataDir(); err != nil {
 				return err
@@ -120,34 +107,70 @@ others, a worker lets its calls end. A second signal ends it at once.`,
 			return a.serve(cmd, options)
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&options.Addr, "addr", defaultAddr, "address to listen on; port 0 takes a free port")
-	flags.StringVar(&options.Region, "region", defaultRegion, "the region that names (ARNs) show")
-	flags.BoolVar(&options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
-	flags.Int64Var(&memory, "memory", 0, "MB that functions together may use (default: 80 % of the machine's)")
-	flags.StringSliceVar(&options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine, control (default: all of it)")
-	flags.StringVar(&options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found (then several, with commas)")
-	flags.StringVar(&options.EngineCluster, "engine-cluster", "", "HOST:PORT where this engine takes the other engines of its cluster")
-	flags.StringSliceVar(&options.EngineRoutes, "engine-routes", nil, "HOST:PORT of the other engines' --engine-cluster; two at least")
-	flags.DurationVar(&options.DrainLimit, "drain-limit", 0, "how long a process that is told to stop may finish and hand over (default 10s alone, 1m as one of several)")
-	flags.StringVar(&options.ListenInternal, "listen-internal", defaultInternal, "address for calls of other processes; they are told it")
-	flags.StringVar(&options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")
-	flags.StringVar(&options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
-	flags.IntVar(&options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used: for the first ring; see berth ring deploy")
-	flags.DurationVar(&options.RolloutPace, "rollout-pace", 0, "how long each stage of a rollout of a runtime version takes at least; for the role control (default 2m)")
-	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
-	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
-	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
-	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
-	flags.StringSliceVar(&options.ImageDirs, "image-dir", nil, "directory of this machine from which container images may be read by whoever may make functions; repeat for each (default: none)")
-	flags.StringSliceVar(&options.PlainRegistries, "plain-registry", nil, "HOST:PORT of a registry that is asked without TLS; repeat for each (on loopback addresses it always is)")
-	flags.Int64Var(&imageMB, "image-size", maxImageMB, "MB that a container image may have, uncompressed; the same for all processes")
-	flags.StringVar(&options.TokenIssuer, "token-issuer", defaultIssuer, `who signs tenant tokens (the claim "iss"): a URL or name of your own, the same for all frontends`)
-	flags.StringVar(&options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
-	flags.StringVar(&options.Metrics, "metrics", "", "serve GET /metrics for Prometheus on this address (loopback only); default: off")
-	flags.StringVar(&level, "log-level", level, "least serious level that is logged: debug, info, warn, error")
-	flags.StringVar(&format, "log-format", format, "how log lines look: text or json")
+	f.define(cmd)
 	return cmd
+}
+
+func (f *serveFlags) define(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.options.Addr, "addr", defaultAddr, "address to listen on; port 0 takes a free port")
+	flags.StringVar(&f.options.Region, "region", defaultRegion, "the region that names (ARNs) show")
+	flags.BoolVar(&f.options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
+	flags.Int64Var(&f.memory, "memory", 0, "MB that functions together may use (default: 80 % of the machine's)")
+	flags.StringSliceVar(&f.options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine, control (default: all of it)")
+	flags.StringVar(&f.options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found (then several, with commas)")
+	flags.StringVar(&f.options.EngineCluster, "engine-cluster", "", "HOST:PORT where this engine takes the other engines of its cluster")
+	flags.StringSliceVar(&f.options.EngineRoutes, "engine-routes", nil, "HOST:PORT of the other engines' --engine-cluster; two at least")
+	flags.DurationVar(&f.options.DrainLimit, "drain-limit", 0, "how long a process that is told to stop may finish and hand over (default 10s alone, 1m as one of several)")
+	flags.StringVar(&f.options.ListenInternal, "listen-internal", defaultInternal, "address for calls of other processes; they are told it")
+	flags.StringVar(&f.options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")
+	flags.StringVar(&f.options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
+	flags.IntVar(&f.options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used: for the first ring; see berth ring deploy")
+	flags.DurationVar(&f.options.RolloutPace, "rollout-pace", 0, "how long each stage of a rollout of a runtime version takes at least; for the role control (default 2m)")
+	flags.StringVar(&f.options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
+	flags.StringVar(&f.options.TLSKey, "tls-key", "", "its key (PEM)")
+	flags.StringVar(&f.options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
+	flags.StringToStringVar(&f.options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
+	flags.StringSliceVar(&f.options.ImageDirs, "image-dir", nil, "directory of this machine from which container images may be read by whoever may make functions; repeat for each (default: none)")
+	flags.StringSliceVar(&f.options.PlainRegistries, "plain-registry", nil, "HOST:PORT of a registry that is asked without TLS; repeat for each (on loopback addresses it always is)")
+	flags.Int64Var(&f.imageMB, "image-size", maxImageMB, "MB that a container image may have, uncompressed; the same for all processes")
+	flags.StringVar(&f.options.TokenIssuer, "token-issuer", defaultIssuer, `who signs tenant tokens (the claim "iss"): a URL or name of your own, the same for all frontends`)
+	flags.StringVar(&f.options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
+	flags.StringVar(&f.options.Metrics, "metrics", "", "serve GET /metrics for Prometheus on this address (loopback only); default: off")
+	flags.StringVar(&f.level, "log-level", f.level, "least serious level that is logged: debug, info, warn, error")
+	flags.StringVar(&f.format, "log-format", f.format, "how log lines look: text or json")
+}
+
+// check refuses what no server can be started with.
+func (f *serveFlags) check() error {
+	if f.options.DevCredentials && !loopback(f.options.Addr) {
+		return usagef("--dev-credentials accepts every signature, so it needs an address that only this machine can reach, like %s; got %s",
+			defaultAddr, f.options.Addr)
+	}
+	if f.memory < 0 || f.memory > maxMemory {
+		return usagef("--memory %d is not a number of MB from 0 to %d", f.memory, int64(maxMemory))
+	}
+	if f.options.DrainLimit < 0 || f.options.DrainLimit > maxDrain {
+		return usagef("--drain-limit %s is not a time from 0 to %s", f.options.DrainLimit, maxDrain)
+	}
+	if f.options.PoolQuota < 1 {
+		return usagef("--pool-quota %d is not a number above 0", f.options.PoolQuota)
+	}
+	if f.options.RolloutPace < 0 || f.options.RolloutPace > maxPace {
+		return usagef("--rollout-pace %s is not a time from 0 to %s", f.options.RolloutPace, maxPace)
+	}
+	if f.options.Pprof != "" && !loopback(f.options.Pprof) {
+		return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",
+			f.options.Pprof)
+	}
+	if f.options.Metrics != "" && !loopback(f.options.Metrics) {
+		return usagef("--metrics tells of every account's calls, so it needs an address that only this machine can reach, like 127.0.0.1:9100; got %s",
+			f.options.Metrics)
+	}
+	if f.imageMB < 1 || f.imageMB > maxImageMB {
+		return usagef("--image-size %d is not a number of MB from 1 to %d", f.imageMB, maxImageMB)
+	}
+	return nil
 }
 
 // serve runs the server. A server that was told to stop has done its work: Ctrl-C is no failure here.
