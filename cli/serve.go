@@ -112,60 +112,61 @@ func (a *app) serveCommand() *cobra.Command {
 }
 
 func (f *serveFlags) define(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&f.options.Addr, "addr", defaultAddr, "address to listen on; port 0 takes a free port")
-	flags.StringVar(&f.options.Region, "region", defaultRegion, "the region that names (ARNs) show")
-	flags.BoolVar(&f.options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
+	options, flags := &f.options, cmd.Flags()
+	flags.StringVar(&options.Addr, "addr", defaultAddr, "address to listen on; port 0 takes a free port")
+	flags.StringVar(&options.Region, "region", defaultRegion, "the region that names (ARNs) show")
+	flags.BoolVar(&options.DevCredentials, "dev-credentials", false, "accept any signature; a 12-digit access key is the account")
 	flags.Int64Var(&f.memory, "memory", 0, "MB that functions together may use (default: 80 % of the machine's)")
-	flags.StringSliceVar(&f.options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine, control (default: all of it)")
-	flags.StringVar(&f.options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found (then several, with commas)")
-	flags.StringVar(&f.options.EngineCluster, "engine-cluster", "", "HOST:PORT where this engine takes the other engines of its cluster")
-	flags.StringSliceVar(&f.options.EngineRoutes, "engine-routes", nil, "HOST:PORT of the other engines' --engine-cluster; two at least")
-	flags.DurationVar(&f.options.DrainLimit, "drain-limit", 0, "how long a process that is told to stop may finish and hand over (default 10s alone, 1m as one of several)")
-	flags.StringVar(&f.options.ListenInternal, "listen-internal", defaultInternal, "address for calls of other processes; they are told it")
-	flags.StringVar(&f.options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")
-	flags.StringVar(&f.options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
-	flags.IntVar(&f.options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used: for the first ring; see berth ring deploy")
-	flags.DurationVar(&f.options.RolloutPace, "rollout-pace", 0, "how long each stage of a rollout of a runtime version takes at least; for the role control (default 2m)")
-	flags.StringVar(&f.options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
-	flags.StringVar(&f.options.TLSKey, "tls-key", "", "its key (PEM)")
-	flags.StringVar(&f.options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
-	flags.StringToStringVar(&f.options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
-	flags.StringSliceVar(&f.options.ImageDirs, "image-dir", nil, "directory of this machine from which container images may be read by whoever may make functions; repeat for each (default: none)")
-	flags.StringSliceVar(&f.options.PlainRegistries, "plain-registry", nil, "HOST:PORT of a registry that is asked without TLS; repeat for each (on loopback addresses it always is)")
+	flags.StringSliceVar(&options.Roles, "role", nil, "what this process does: frontend, manager, worker, engine, control (default: all of it)")
+	flags.StringVar(&options.Engine, "engine", "", "nats://HOST:PORT where the engine listens, or is found (then several, with commas)")
+	flags.StringVar(&options.EngineCluster, "engine-cluster", "", "HOST:PORT where this engine takes the other engines of its cluster")
+	flags.StringSliceVar(&options.EngineRoutes, "engine-routes", nil, "HOST:PORT of the other engines' --engine-cluster; two at least")
+	flags.DurationVar(&options.DrainLimit, "drain-limit", 0, "how long a process that is told to stop may finish and hand over (default 10s alone, 1m as one of several)")
+	flags.StringVar(&options.ListenInternal, "listen-internal", defaultInternal, "address for calls of other processes; they are told it")
+	flags.StringVar(&options.TokenFile, "cluster-token-file", "", "the secret of the cluster, mode 0600 (default DIR/cluster-token)")
+	flags.StringVar(&options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
+	flags.IntVar(&options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used: for the first ring; see berth ring deploy")
+	flags.DurationVar(&options.RolloutPace, "rollout-pace", 0, "how long each stage of a rollout of a runtime version takes at least; for the role control (default 2m)")
+	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
+	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
+	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
+	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
+	flags.StringSliceVar(&options.ImageDirs, "image-dir", nil, "directory of this machine from which container images may be read by whoever may make functions; repeat for each (default: none)")
+	flags.StringSliceVar(&options.PlainRegistries, "plain-registry", nil, "HOST:PORT of a registry that is asked without TLS; repeat for each (on loopback addresses it always is)")
 	flags.Int64Var(&f.imageMB, "image-size", maxImageMB, "MB that a container image may have, uncompressed; the same for all processes")
-	flags.StringVar(&f.options.TokenIssuer, "token-issuer", defaultIssuer, `who signs tenant tokens (the claim "iss"): a URL or name of your own, the same for all frontends`)
-	flags.StringVar(&f.options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
-	flags.StringVar(&f.options.Metrics, "metrics", "", "serve GET /metrics for Prometheus on this address (loopback only); default: off")
+	flags.StringVar(&options.TokenIssuer, "token-issuer", defaultIssuer, `who signs tenant tokens (the claim "iss"): a URL or name of your own, the same for all frontends`)
+	flags.StringVar(&options.Pprof, "pprof", "", "serve Go's profiles of this process on this address (loopback only), for go tool pprof; default: off")
+	flags.StringVar(&options.Metrics, "metrics", "", "serve GET /metrics for Prometheus on this address (loopback only); default: off")
 	flags.StringVar(&f.level, "log-level", f.level, "least serious level that is logged: debug, info, warn, error")
 	flags.StringVar(&f.format, "log-format", f.format, "how log lines look: text or json")
 }
 
 // check refuses what no server can be started with.
 func (f *serveFlags) check() error {
-	if f.options.DevCredentials && !loopback(f.options.Addr) {
+	options := &f.options
+	if options.DevCredentials && !loopback(options.Addr) {
 		return usagef("--dev-credentials accepts every signature, so it needs an address that only this machine can reach, like %s; got %s",
-			defaultAddr, f.options.Addr)
+			defaultAddr, options.Addr)
 	}
 	if f.memory < 0 || f.memory > maxMemory {
 		return usagef("--memory %d is not a number of MB from 0 to %d", f.memory, int64(maxMemory))
 	}
-	if f.options.DrainLimit < 0 || f.options.DrainLimit > maxDrain {
-		return usagef("--drain-limit %s is not a time from 0 to %s", f.options.DrainLimit, maxDrain)
+	if options.DrainLimit < 0 || options.DrainLimit > maxDrain {
+		return usagef("--drain-limit %s is not a time from 0 to %s", options.DrainLimit, maxDrain)
 	}
-	if f.options.PoolQuota < 1 {
-		return usagef("--pool-quota %d is not a number above 0", f.options.PoolQuota)
+	if options.PoolQuota < 1 {
+		return usagef("--pool-quota %d is not a number above 0", options.PoolQuota)
 	}
-	if f.options.RolloutPace < 0 || f.options.RolloutPace > maxPace {
-		return usagef("--rollout-pace %s is not a time from 0 to %s", f.options.RolloutPace, maxPace)
+	if options.RolloutPace < 0 || options.RolloutPace > maxPace {
+		return usagef("--rollout-pace %s is not a time from 0 to %s", options.RolloutPace, maxPace)
 	}
-	if f.options.Pprof != "" && !loopback(f.options.Pprof) {
+	if options.Pprof != "" && !loopback(options.Pprof) {
 		return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",
-			f.options.Pprof)
+			options.Pprof)
 	}
-	if f.options.Metrics != "" && !loopback(f.options.Metrics) {
+	if options.Metrics != "" && !loopback(options.Metrics) {
 		return usagef("--metrics tells of every account's calls, so it needs an address that only this machine can reach, like 127.0.0.1:9100; got %s",
-			f.options.Metrics)
+			options.Metrics)
 	}
 	if f.imageMB < 1 || f.imageMB > maxImageMB {
 		return usagef("--image-size %d is not a number of MB from 1 to %d", f.imageMB, maxImageMB)
