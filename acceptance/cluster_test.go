@@ -38,9 +38,9 @@ type cluster struct {
 	frontends  []*frontend.Frontend
 	peers      []*peers
 	worker     *worker
-	timeline   timeline
+	timeline   record[string]
 
-	handed handOvers
+	handed record[handOver]
 	late   atomic.Int64          // answers of living managers that came too late, over sockets: see lateEdge
 	edit   func(*manager.Config) // of every manager
 
@@ -552,23 +552,23 @@ func (p *peers) sum(id lambda.PoolID) frontend.PeerLoad {
 	return reply
 }
 
-// timeline is the order of what happened between the roles.
-type timeline struct {
-	mu     sync.Mutex
-	events []string
+// record keeps what happened between the roles, in order.
+type record[T any] struct {
+	mu  sync.Mutex
+	all []T
 }
 
-func (l *timeline) add(event string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.events = append(l.events, event)
+func (r *record[T]) add(one T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, one)
 }
 
-// take returns the events so far and forgets them.
-func (l *timeline) take() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	events := l.events
-	l.events = nil
-	return events
+// take returns what there is so far and forgets it.
+func (r *record[T]) take() []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.all
+	r.all = nil
+	return all
 }

@@ -42,26 +42,6 @@ type handOver struct {
 	answer lambda.HandOverAnswer
 }
 
-// handOvers is what managers asked one another.
-type handOvers struct {
-	mu  sync.Mutex
-	all []handOver
-}
-
-func (h *handOvers) add(one handOver) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.all = append(h.all, one)
-}
-
-func (h *handOvers) take() []handOver {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all := h.all
-	h.all = nil
-	return all
-}
-
 // HandOver and Offer are the manager's.
 func (m *tapped) HandOver(ctx context.Context, req lambda.HandOverRequest) (lambda.HandOverAnswer, error) {
 	if m.dead.Load() {

@@ -1,5 +1,5 @@
-// Package client speaks to a Berth server as every other client does, over its public API: Lambda through the AWS SDK,
-// and the one operation of CloudWatch Logs that reads log lines back.
+// Package client speaks to a Berth server as every other client does, over its public API: Lambda through the AWS SDK, the
+// one operation of CloudWatch Logs that reads log lines back, and Berth's own paths.
 package client
 
 import (

@@ -13,8 +13,8 @@ import (
 	"berth/members"
 )
 
-// frontends makes peers over one server, each of which knows all ids. Those in silent never answer.
-func frontends(t *testing.T, ids []string, loads map[string][2]int) map[string]*peers {
+// messages starts a server that carries messages, within this process.
+func messages(t *testing.T) *natsserver.Server {
 	t.Helper()
 	s, err := natsserver.NewServer(&natsserver.Options{DontListen: true, NoSigs: true})
 	if err != nil {
@@ -25,6 +25,13 @@ func frontends(t *testing.T, ids []string, loads map[string][2]int) map[string]*
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server is not ready")
 	}
+	return s
+}
+
+// frontends makes peers over one server, each of which knows all ids. Those in silent never answer.
+func frontends(t *testing.T, ids []string, loads map[string][2]int) map[string]*peers {
+	t.Helper()
+	s := messages(t)
 	view := &members.View{}
 	out := map[string]*peers{}
 	for _, id := range ids {

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"berth/apiserver"
@@ -24,15 +23,7 @@ import (
 // aCluster is one of a process without roles, beside one manager "m1" that listens at an address, and more members.
 func aCluster(t *testing.T, address string, more ...members.Member) *cluster {
 	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{DontListen: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server is not ready")
-	}
+	s := messages(t)
 	join := func(boot string, changed func(*members.View), self ...members.Member) *members.Members {
 		conn, err := nats.Connect("", nats.InProcessServer(s))
 		if err != nil {
