@@ -18,7 +18,11 @@ func TestA1_ConcurrencyOneUsesOnlyTheManagerAtThePoolsHash(t *testing.T) {
 		for n := range 20 {
 			c.worker.endCall(c.mustBegin(n%4, "f"))
 		}
-		for _, event := range c.timeline.take() {
+		events := c.timeline.take()
+		if len(events) < 20 {
+			t.Fatalf("20 calls made the requests %q only", events)
+		}
+		for _, event := range events {
 			if want := string(c.order()[0]); event != "create "+want && event != "start "+want {
 				t.Fatalf("%q happened, want only requests to %s", event, want)
 			}

@@ -235,10 +235,12 @@ func TestD8_AllComputeTheSame(t *testing.T) {
 		}
 		h.Current = r
 	}
+	predecessors := 0
 	for n := range 100 {
 		pool := lambda.PoolID{Account: account, Function: fmt.Sprint("f", n)}
 		for _, id := range h.Current.Members() {
 			for _, p := range h.Predecessors(pool, id, 50, nil) {
+				predecessors++
 				mine := 0
 				for _, part := range h.Parts(pool, p.Manager, 50, nil) {
 					if part.Manager == id && part.Ring == p.Ring && part.From == p.From && part.To == p.To {
@@ -250,6 +252,9 @@ func TestD8_AllComputeTheSame(t *testing.T) {
 				}
 			}
 		}
+	}
+	if predecessors < 2*100*5 { // all managers are new, twice
+		t.Errorf("%d predecessors in all", predecessors)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 // TestNameForms gives every operation its function by name and by ARNs, and by ARNs of elsewhere.
 func TestNameForms(t *testing.T) {
 	p := newProber(t)
+	tested := 0
 	for name, op := range p.model.Operations {
 		if op.Input == nil || slices.Contains(unbuilt, name) || slices.Contains(refusing, name) || name == "CreateFunction" {
 			continue
@@ -20,6 +21,7 @@ func TestNameForms(t *testing.T) {
 		if _, named := p.model.Shapes[op.Input.Shape].Members["FunctionName"]; !named {
 			continue
 		}
+		tested++
 		send := func(form string) *httptest.ResponseRecorder {
 			p.ensure()
 			in := p.valid(name, p.model.Shapes[op.Input.Shape])
@@ -48,6 +50,9 @@ func TestNameForms(t *testing.T) {
 				t.Errorf("%s of %s: %d %s, want %d %s", name, form, answer.Code, answer.Body, want.status, want.code)
 			}
 		}
+	}
+	if tested == 0 {
+		t.Error("no operation takes a function's name")
 	}
 }
 

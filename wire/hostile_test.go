@@ -187,6 +187,9 @@ func TestFieldsTravel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(c.layouts) == 0 {
+		t.Fatal("no document is hot")
+	}
 	for typ := range c.layouts {
 		in := reflect.New(typ)
 		fill(in.Elem(), new(int))

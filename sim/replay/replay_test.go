@@ -139,11 +139,20 @@ func TestLoad(t *testing.T) {
 func TestPlotIsAnImage(t *testing.T) {
 	r := Run("fixed <10>", []Function{every(60, 1, time.Minute, 1024)}, manager.Fixed(10*time.Minute), 1)
 	d := xml.NewDecoder(bytes.NewReader(Plot([]Line{{"a & b", []*Result{r, r}}})))
+	elements := map[string]int{}
 	for {
-		if _, err := d.Token(); err == io.EOF {
-			return
-		} else if err != nil {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
+		if e, ok := token.(xml.StartElement); ok {
+			elements[e.Name.Local]++
+		}
+	}
+	if elements["svg"] != 1 || elements["circle"] != 2 {
+		t.Errorf("elements %v, want an svg with two points", elements)
 	}
 }
