@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"berth/lambda"
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -136,12 +137,8 @@ func (c *Catalog) catchUp(ctx context.Context, pause time.Duration, keys []store
 			return fmt.Errorf("catalog: the mirror does not keep up: %w", err)
 		}
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !sleep.For(ctx, pause) {
 		return ctx.Err()
 	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -113,20 +114,8 @@ func (c *Control) repeat(ctx context.Context, t Task) {
 			err = errors.New("it should run until told to stop")
 		}
 		c.cfg.Log.Warn("background work ended and is started again", "task", t.Name, "in", pause, "err", err)
-		if !sleep(ctx, pause) {
+		if !sleep.For(ctx, pause) {
 			return
 		}
-	}
-}
-
-// sleep waits, and reports whether ctx goes on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -45,7 +46,7 @@ func (c *Control) campaign(ctx context.Context) (*lease, bool) {
 		if l := c.attempt(ctx, &watch); l != nil {
 			return l, true
 		}
-		if !sleep(ctx, lookEvery) {
+		if !sleep.For(ctx, lookEvery) {
 			return nil, false
 		}
 	}
@@ -127,7 +128,7 @@ func (l *lease) write(ctx context.Context) error {
 // keep renews the lease until ctx ends (true) or it is lost or over (false).
 func (l *lease) keep(ctx context.Context) bool {
 	renewed := time.Now()
-	for sleep(ctx, renewEvery) {
+	for sleep.For(ctx, renewEvery) {
 		began := time.Now()
 		switch err := l.renew(ctx); {
 		case err == nil:

@@ -12,6 +12,7 @@ import (
 	"berth/lambda"
 	"berth/members"
 	"berth/ring"
+	"berth/sleep"
 )
 
 // Members tells which processes live; *members.Members is one.
@@ -95,7 +96,7 @@ func (r *rings) step(ctx context.Context, view *members.View) time.Duration {
 	made, err := r.catalog.MakeRing(limited, from, *spec)
 	if err != nil {
 		r.log.Warn("a ring version could not be made, trying again", "version", from+1, "reason", spec.Reason, "err", err)
-		sleep(ctx, ringPause)
+		sleep.For(ctx, ringPause)
 		return 0
 	}
 	r.differs = time.Time{}

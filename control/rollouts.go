@@ -16,6 +16,7 @@ import (
 	"berth/catalog"
 	"berth/lambda"
 	"berth/rollout"
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -89,7 +90,7 @@ func (r *rollouts) run(ctx context.Context) error {
 			}
 		}
 		r.counts.keep(known)
-		sleep(ctx, rolloutLook)
+		sleep.For(ctx, rolloutLook)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"berth/catalog"
 	"berth/lambda"
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -128,7 +129,7 @@ func (a *attempt) replace(ctx context.Context, next *Event) {
 			return
 		}
 		a.log.Warn("what became of an event could not be stored; trying again", "id", next.ID, "function", next.Function, "err", err)
-		sleep(ctx, pushRetry)
+		sleep.For(ctx, pushRetry)
 	}
 }
 

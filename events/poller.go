@@ -10,6 +10,7 @@ import (
 	"berth/catalog"
 	"berth/destinations"
 	"berth/lambda"
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -100,7 +101,7 @@ func (p *Poller) watch(ctx, work context.Context) error {
 			return nil
 		}
 		p.log.Warn("the queue of events cannot be watched; trying again", "err", err)
-		if !sleep(ctx, pullPause) {
+		if !sleep.For(ctx, pullPause) {
 			return nil
 		}
 	}
@@ -122,7 +123,7 @@ func (p *Poller) goBeats(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for sleep(ctx, heartbeat) {
+		for sleep.For(ctx, heartbeat) {
 			p.held.Range(func(d, _ any) bool {
 				_ = d.(*store.Delivery).Ticket.Working() // if it fails the event may run twice, as it may anyway
 				return true
@@ -148,7 +149,7 @@ func (l *lane) run(ctx, work context.Context) {
 		idle, err := l.round(ctx, work)
 		if err != nil && ctx.Err() == nil {
 			l.log.Warn("events cannot be taken from the queue; trying again", "lane", l.name, "err", err)
-			sleep(ctx, pullPause)
+			sleep.For(ctx, pullPause)
 		}
 		if idle && l.forget() {
 			return
@@ -271,17 +272,5 @@ func (l *lane) handle(ctx context.Context, d *store.Delivery) {
 func (l *lane) end(d *store.Delivery, err error) {
 	if err != nil {
 		l.log.Warn("the queue was not told what became of an event: it will come again", "lane", l.name, "message", d.ID, "err", err)
-	}
-}
-
-// sleep waits, and reports false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"berth/catalog"
 	"berth/lambda"
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -50,7 +51,7 @@ func NewScheduler(q store.Queue, cat *catalog.Catalog, log *slog.Logger) *Schedu
 
 // Run fires schedules until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
-	for sleep(ctx, lookInterval) {
+	for sleep.For(ctx, lookInterval) {
 		all := s.catalog.Schedules("")
 		if len(all) < len(s.known) {
 			clear(s.known) // some were removed

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -49,7 +50,7 @@ func (s *slots) takeSome(ctx context.Context, l *window) int {
 	n := s.take(ctx, l, store.MaxPull)
 	if s.mu.Lock(); n > 0 && l.held > 4*n {
 		s.mu.Unlock()
-		if sleep(ctx, gatherPause) {
+		if sleep.For(ctx, gatherPause) {
 			s.mu.Lock()
 			more := min(l.room(), max(s.limit-s.taken-l.held, 0)/2, store.MaxPull-n)
 			if more > 0 {

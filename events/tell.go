@@ -11,6 +11,7 @@ import (
 	"berth/catalog"
 	"berth/destinations"
 	"berth/lambda"
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -96,7 +97,7 @@ func (a *attempt) keep(ctx context.Context, next *Event) bool {
 			return false
 		}
 		a.log.Warn("what is left to do for an event could not be stored; trying again", "id", next.ID, "function", next.Function, "err", err)
-		sleep(ctx, pushRetry)
+		sleep.For(ctx, pushRetry)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"berth/sleep"
 )
 
 const (
@@ -196,12 +198,7 @@ func (s *subscription) send(ctx context.Context, batch [][]byte) {
 			case <-ctx.Done():
 			}
 		}
-		pause := time.NewTimer(sendPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
+		sleep.For(ctx, sendPause)
 	}
 	size := 0
 	for _, b := range batch {

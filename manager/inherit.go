@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"berth/lambda"
+	"berth/sleep"
 )
 
 // Limits of asking predecessors. Only the hand-off limit holds up calls; the rest goes on in the background.
@@ -50,22 +51,10 @@ func (m *Manager) pull(ctx context.Context, from lambda.ManagerID, claims []*cla
 		if err == nil {
 			open = next
 		}
-		if len(open) > 0 && !more && !sleep(ctx, pause) {
+		if len(open) > 0 && !more && !sleep.For(ctx, pause) {
 			return
 		}
 		pause = min(2*pause, lastAskPause)
-	}
-}
-
-// sleep reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

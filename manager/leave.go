@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"berth/lambda"
+	"berth/sleep"
 )
 
 // Limits of leaving a worker that is to stop.
@@ -59,7 +60,7 @@ func (m *Manager) leave(ctx context.Context, id lambda.WorkerID) {
 		}
 		m.replaceAll(ctx, next, replaced)
 		if len(next) == 0 {
-			sleep(ctx, leavePause)
+			sleep.For(ctx, leavePause)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"berth/lambda"
 	"berth/ring"
+	"berth/sleep"
 )
 
 const (
@@ -211,7 +212,7 @@ func (m *Manager) keepRecovering(ctx context.Context, once chan struct{}) {
 	asked := map[lambda.WorkerID]bool{}
 	m.recover(ctx, asked)
 	close(once)
-	for began := time.Now(); time.Since(began) < m.cfg.Lease && sleep(ctx, sweepInterval); {
+	for began := time.Now(); time.Since(began) < m.cfg.Lease && sleep.For(ctx, sweepInterval); {
 		m.recover(ctx, asked)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tidwall/btree"
+
+	"berth/sleep"
 )
 
 // Waits of Mirror.Run before it watches a broken feed anew; doubled each time, back to the first after a success.
@@ -68,9 +70,7 @@ func (m *Mirror[T]) Run(ctx context.Context) error {
 			wait = firstRewatch
 		}
 		slog.WarnContext(ctx, "watching the catalog anew", "prefix", m.prefix, "in", wait, "err", err)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !sleep.For(ctx, wait) {
 			return nil
 		}
 		wait = min(2*wait, lastRewatch)

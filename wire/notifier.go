@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"berth/lambda"
+	"berth/sleep"
 )
 
 // Limits of a Notifier.
@@ -157,9 +158,7 @@ func (n *Notifier) deliver(id lambda.ManagerID, q *queue, batch []Notice, sent f
 			return false
 		}
 		n.setFailing(q, true)
-		select {
-		case <-time.After(pause):
-		case <-n.ctx.Done():
+		if !sleep.For(n.ctx, pause) {
 			return false
 		}
 	}
