@@ -5,11 +5,12 @@ INIT := sandbox/namespace/init/build.sh
 # Tests of one package run for this long at most.
 TEST_TIMEOUT ?= 25m
 FUZZ_TIME ?= 30s
-# moto_server is optional: without it the tests of destinations that need it say so and are skipped.
+# The tests of destinations take moto_server where there is one, and else the services below.
 MOTO ?= 5.2.1
+SERVICES := e2e/services/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps moto clean
+.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps services moto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -25,13 +26,13 @@ demo: deps build ## show it: a throwaway server, three functions, versions and w
 	@CGO_ENABLED=0 $(GO) build -trimpath -tags lambda.norpc -ldflags "-s -w" -o /dev/null ./examples/go-hello
 	@bin/berth demo
 
-test: deps init lint ## everything that must hold: vet, staticcheck, gofmt, all tests with the race detector
+test: deps services init lint ## everything that must hold: vet, staticcheck, gofmt, all tests with the race detector
 	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
 
 unit: init ## the tests without the end-to-end ones, without the race detector: quick
 	$(GO) test -short ./...
 
-e2e: deps init ## the end-to-end tests only
+e2e: deps services init ## the end-to-end tests only
 	$(GO) test -count 1 -timeout $(TEST_TIMEOUT) -v ./e2e
 
 lint: init vet staticcheck gofmt ## vet, staticcheck, gofmt
@@ -66,9 +67,15 @@ fuzz: init ## each fuzz target for 30 seconds
 deps: ## install what tests and demo need from the system's packages, or say what is missing
 	@scripts/deps
 
+services: $(SERVICES) ## install the SQS, SNS and S3 that the tests of destinations start
+
+$(SERVICES): e2e/services/package-lock.json
+	@npm ci --prefix e2e/services --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
+		echo "note: npm could not install $<: the tests of SQS, SNS and S3 are left out" >&2
+
 moto: ## install under bin/moto what the tests of destinations take for SQS, SNS and S3
 	python3 -m venv bin/moto
 	bin/moto/bin/pip install --quiet 'moto[server]==$(MOTO)'
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin $(SERVICES)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"regexp"
 	"testing"
@@ -22,7 +23,7 @@ import (
 	"berth/client"
 )
 
-// services are SQS, SNS and S3 as moto speaks them, in a process of its own.
+// services are SQS, SNS and S3 in a process of their own: moto's, where it is installed, or fauxqs.
 type services struct {
 	url string
 	sqs *sqs.Client
@@ -30,15 +31,8 @@ type services struct {
 	s3  *s3.Client
 }
 
-func startMoto(t *testing.T) *services {
+func startServices(t *testing.T) *services {
 	t.Helper()
-	path, err := exec.LookPath("../bin/moto/bin/moto_server")
-	if err != nil {
-		path, err = exec.LookPath("moto_server")
-	}
-	if err != nil {
-		t.Skip("moto_server is not installed (make moto): no SQS, SNS and S3 to test with")
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -48,23 +42,23 @@ func startMoto(t *testing.T) *services {
 		t.Fatal(err)
 	}
 	l.Close()
-	cmd := exec.Command(path, "-H", "127.0.0.1", "-p", port)
+	cmd := servicesCommand(t, port)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it fails if moto has ended by itself
+		_ = cmd.Process.Kill() // it fails if they have ended by themselves
 		_ = cmd.Wait()
 	})
 	url := "http://127.0.0.1:" + port
 	for deadline := time.Now().Add(readyWithin); ; time.Sleep(50 * time.Millisecond) {
-		res, err := http.Get(url + "/moto-api/")
+		res, err := http.Get(url)
 		if err == nil {
 			res.Body.Close()
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("moto_server does not answer: %v", err)
+			t.Fatalf("the services do not answer: %v", err)
 		}
 	}
 	creds := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
@@ -75,6 +69,26 @@ func startMoto(t *testing.T) *services {
 		sns.New(sns.Options{BaseEndpoint: &url, Region: "us-east-1", Credentials: creds}),
 		s3.New(s3.Options{BaseEndpoint: &url, Region: "us-east-1", Credentials: creds, UsePathStyle: true}),
 	}
+}
+
+// servicesCommand starts whichever is installed, with everything in memory.
+func servicesCommand(t *testing.T, port string) *exec.Cmd {
+	for _, moto := range []string{"../bin/moto/bin/moto_server", "moto_server"} {
+		if path, err := exec.LookPath(moto); err == nil {
+			return exec.Command(path, "-H", "127.0.0.1", "-p", port)
+		}
+	}
+	node, err := exec.LookPath("node")
+	const program = "services/node_modules/fauxqs/dist/cli.js"
+	if err == nil {
+		_, err = os.Stat(program)
+	}
+	if err != nil {
+		t.Skipf("there is no SQS, SNS and S3 to test with (make services, or make moto): %v", err)
+	}
+	cmd := exec.Command(node, program)
+	cmd.Env = append(os.Environ(), "FAUXQS_HOST=127.0.0.1", "FAUXQS_PORT="+port, "FAUXQS_DEFAULT_REGION=us-east-1", "FAUXQS_LOGGER=false")
+	return cmd
 }
 
 // queue makes a queue, and returns its URL and ARN.
@@ -117,27 +131,27 @@ const wantFailure = `^\{"version":"1\.0","timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:
 // test_lambda_destination_default_retries, test_maxeventage and test_sqs_queue_as_lambda_dead_letter_queue.
 func TestDestinationsOfServices(t *testing.T) {
 	sharedClient(t)
-	moto := startMoto(t)
+	services := startServices(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
-	s := start(t, t.TempDir(), "--aws-endpoint", "sqs="+moto.url+",sns="+moto.url, "--aws-endpoint", "s3="+moto.url)
+	s := start(t, t.TempDir(), "--aws-endpoint", "sqs="+services.url+",sns="+services.url, "--aws-endpoint", "s3="+services.url)
 	c := client.New(s.Client)
 	defer c.Close()
-	deadURL, deadARN := moto.queue(t, "dead")
+	deadURL, deadARN := services.queue(t, "dead")
 	python(t, c, "told", "def handler(event, context):\n    if 'raise_error' in event:\n        raise Exception('on purpose')\n    return 'fine'\n",
 		func(in *lambda.CreateFunctionInput) {
 			in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: &deadARN}
 		})
 
 	t.Run("SQS and the dead-letter queue", func(t *testing.T) {
-		url, arn := moto.queue(t, "records")
+		url, arn := services.queue(t, "records")
 		configure(t, c, "told", arn)
 		event(t, c, "told", `{"raise_error":1}`)
-		record := moto.receive(t, url)
+		record := services.receive(t, url)
 		if !regexp.MustCompile(wantFailure).MatchString(*record.Body) || record.Attributes["AWSTraceHeader"] == "" {
 			t.Errorf("the record is %s with %v", *record.Body, record.Attributes)
 		}
-		dead := moto.receive(t, deadURL)
+		dead := services.receive(t, deadURL)
 		a := dead.MessageAttributes
 		if *dead.Body != `{"raise_error":1}` || len(a) != 3 || *a["ErrorCode"].StringValue != "200" || *a["ErrorCode"].DataType != "Number" ||
 			*a["ErrorMessage"].StringValue != "on purpose" || len(*a["RequestID"].StringValue) != 36 {
@@ -145,29 +159,29 @@ func TestDestinationsOfServices(t *testing.T) {
 		}
 	})
 	t.Run("SNS", func(t *testing.T) {
-		url, arn := moto.queue(t, "subscribed")
-		topic, err := moto.sns.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String("topic")})
+		url, arn := services.queue(t, "subscribed")
+		topic, err := services.sns.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String("topic")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := moto.sns.Subscribe(t.Context(), &sns.SubscribeInput{TopicArn: topic.TopicArn, Protocol: aws.String("sqs"), Endpoint: &arn}); err != nil {
+		if _, err := services.sns.Subscribe(t.Context(), &sns.SubscribeInput{TopicArn: topic.TopicArn, Protocol: aws.String("sqs"), Endpoint: &arn}); err != nil {
 			t.Fatal(err)
 		}
 		configure(t, c, "told", *topic.TopicArn)
 		event(t, c, "told", `{}`)
 		var notice struct{ Message string }
-		body := *moto.receive(t, url).Body
+		body := *services.receive(t, url).Body
 		if err := json.Unmarshal([]byte(body), &notice); err != nil || !regexp.MustCompile(`"condition":"Success".*"responsePayload":"fine"`).MatchString(notice.Message) {
 			t.Errorf("the topic got %s", body)
 		}
 	})
 	t.Run("S3", func(t *testing.T) {
-		if _, err := moto.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("records")}); err != nil {
+		if _, err := services.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("records")}); err != nil {
 			t.Fatal(err)
 		}
 		configure(t, c, "told", "arn:aws:s3:::records")
 		event(t, c, "told", `{}`)
-		body := moto.object(t, "records", `^aws/lambda/async/told/\d{4}/\d\d/\d\d/\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d-[0-9a-f-]{36}$`)
+		body := services.object(t, "records", `^aws/lambda/async/told/\d{4}/\d\d/\d\d/\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d-[0-9a-f-]{36}$`)
 		if !regexp.MustCompile(`"condition":"Success".*"responsePayload":"fine"`).MatchString(body) {
 			t.Errorf("the object is %s", body)
 		}
@@ -176,8 +190,8 @@ func TestDestinationsOfServices(t *testing.T) {
 		configure(t, c, "told", "arn:aws:sqs:us-east-1:123456789012:later")
 		event(t, c, "told", `{}`)
 		time.Sleep(time.Second) // the first try fails: no wait makes this test fail
-		url, _ := moto.queue(t, "later")
-		if body := *moto.receive(t, url).Body; !regexp.MustCompile(`"condition":"Success"`).MatchString(body) {
+		url, _ := services.queue(t, "later")
+		if body := *services.receive(t, url).Body; !regexp.MustCompile(`"condition":"Success"`).MatchString(body) {
 			t.Errorf("the record is %s", body)
 		}
 	})
