@@ -9,7 +9,7 @@ FUZZ_TIME ?= 30s
 MOTO ?= 5.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps moto clean
+.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps moto npm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -69,6 +69,9 @@ deps: ## install what tests and demo need from the system's packages, or say wha
 moto: ## install under bin/moto what the tests of destinations take for SQS, SNS and S3
 	python3 -m venv bin/moto
 	bin/moto/bin/pip install --quiet 'moto[server]==$(MOTO)'
+
+npm: ## install under bin/npm what the tests of npm packages take, aws-lambda-ric compiled (minutes)
+	@scripts/npm
 
 clean: ## remove what was built
 	rm -rf bin
