@@ -48,11 +48,12 @@ func packages(t *testing.T, name string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), npmWithin)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=30000")
+	cmd := exec.CommandContext(ctx, path, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		t.Skipf("npm cannot install the packages here (%v): %s", err, lines[0])
+		_, why, _ := strings.Cut(string(out), "npm error ") // before it are warnings
+		why, _, _ = strings.Cut(why, "\n")
+		t.Skipf("npm cannot install the packages here (%v): %s", err, why)
 	}
 	return dir
 }
