@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ const (
 	defaultBatch       = 10                     // messages
 	firstPause         = time.Second            // after a failure to read or to invoke; doubled each time
 	lastPause          = 30 * time.Second       // of these
+	fifoWait           = 2 * time.Second        // not every server notices, while it lets a reader wait, that a group has become free
 	idlePause          = 200 * time.Millisecond // between tries, where a server does not wait for messages
 	noteLimit          = 5 * time.Second        // to write a problem down
 	maxProblem         = 400                    // bytes
@@ -121,7 +123,11 @@ func (r *reader) receive(ctx context.Context) ([]queues.Message, error) {
 		r.hidden = max(hidden, time.Second)
 	}
 	asked := time.Now()
-	batch, err := r.cfg.Queues.Receive(ctx, r.arn, r.batch, queues.MaxWait)
+	wait := queues.MaxWait
+	if strings.HasSuffix(r.arn, ".fifo") {
+		wait = fifoWait
+	}
+	batch, err := r.cfg.Queues.Receive(ctx, r.arn, r.batch, wait)
 	if err != nil || len(batch) == 0 {
 		if errors.Is(err, queues.ErrNoQueue) {
 			r.hidden = 0
