@@ -10,7 +10,7 @@ MOTO ?= 5.2.1
 SERVICES := e2e/services/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps services moto clean
+.PHONY: help build init demo test unit e2e lint vet staticcheck gofmt bench bench-micro fuzz deps services moto npm clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -76,6 +76,9 @@ $(SERVICES): e2e/services/package-lock.json
 moto: ## install under bin/moto what the tests of destinations take for SQS, SNS and S3
 	python3 -m venv bin/moto
 	bin/moto/bin/pip install --quiet 'moto[server]==$(MOTO)'
+
+npm: ## install under bin/npm what the tests of npm packages take, aws-lambda-ric compiled (minutes)
+	@scripts/npm
 
 clean: ## remove what was built
 	rm -rf bin $(SERVICES)

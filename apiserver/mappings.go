@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,13 +15,51 @@ import (
 
 	"berth/catalog"
 	"berth/lambda"
+	"berth/queues"
 )
 
-// Event source mappings are kept, validated and shown. Nothing reads from event sources yet, and an enabled mapping says so
-// in its LastProcessingResult: to refuse it, or to call it Disabled, would make Terraform and SAM fail or never be content.
+// Event source mappings are kept, validated and shown; package sources reads the queues of SQS. An enabled mapping of another
+// source says in its LastProcessingResult that nothing reads it: to refuse it, or to call it Disabled, would make Terraform
+// and SAM fail or never be content.
 
-// notPolled is the LastProcessingResult of an enabled mapping.
-const notPolled = "PROBLEM: this server does not read from event sources yet. The mapping is stored, and its function is not called."
+// What the LastProcessingResult of an enabled mapping may be.
+const (
+	problem   = "PROBLEM: "
+	notPolled = problem + "this server does not read from event sources of this kind. The mapping is stored, and its function is not called."
+	noSQS     = problem + "this server was not told where SQS is. Start it with --aws-endpoint sqs=URL. The mapping is stored, and its function is not called."
+)
+
+// queueCheck bounds the look for a new mapping's queue. SQS that does not answer is no reason to refuse the mapping.
+const queueCheck = 3 * time.Second
+
+// checkQueue refuses a queue that does not exist. Text recorded (test_esm_with_not_existing_sqs_queue).
+func (s *Server) checkQueue(ctx context.Context, source *eventSource) error {
+	if source.service != "sqs" || s.cfg.Queue == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queueCheck)
+	defer cancel()
+	if err := s.cfg.Queue(ctx, source.names[0]); errors.Is(err, queues.ErrNoQueue) {
+		return invalid("Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. SQS Error Message: The specified queue does not exist.")
+	} else if err != nil {
+		s.log.WarnContext(ctx, "the queue of a new event source mapping cannot be looked for", "source", source.names[0], "err", err)
+	}
+	return nil
+}
+
+// why says why an enabled mapping's function is not called; nil when it is.
+func (s *Server) why(m *catalog.Mapping) *string {
+	sqs := len(m.Sources) == 1 && strings.Contains(m.Sources[0], ":sqs:")
+	switch {
+	case !sqs:
+		return aws.String(notPolled)
+	case s.cfg.Queue == nil:
+		return aws.String(noSQS)
+	case m.Problem != "":
+		return aws.String(problem + m.Problem)
+	}
+	return nil
+}
 
 // nothingProcessed is what a new or a disabled mapping says.
 const nothingProcessed = "No records processed"
@@ -48,7 +87,7 @@ func (s *Server) describeMapping(a lambda.AccountID, m *catalog.Mapping, state s
 	streams := out.LastProcessingResult != nil // queues show none until something was processed
 	switch {
 	case state == "" && m.Enabled:
-		state, out.LastProcessingResult = stateEnabled, aws.String(notPolled)
+		state, out.LastProcessingResult = stateEnabled, s.why(m)
 	case state == "":
 		state = stateDisabled
 	case streams:
@@ -96,6 +135,9 @@ func (s *Server) createMapping(ctx context.Context, c *call, in *sdk.CreateEvent
 			return nil, err
 		}
 	}
+	if err := s.checkQueue(ctx, source); err != nil {
+		return nil, err
+	}
 	settings, err := json.Marshal(set)
 	if err != nil {
 		return nil, fmt.Errorf("encode an event source mapping: %w", err)
@@ -110,8 +152,10 @@ func (s *Server) createMapping(ctx context.Context, c *call, in *sdk.CreateEvent
 	if !enabled {
 		return s.describeMapping(c.account, m, stateDisabled)
 	}
-	s.log.WarnContext(ctx, "event source mapping stored, but this server does not read from event sources yet",
-		"account", c.account, "mapping", id, "function", function, "source", source.names)
+	if why := s.why(m); why != nil {
+		s.log.WarnContext(ctx, "an event source mapping is stored, but nothing reads its source", "account", c.account, "mapping", id, "function", function,
+			"source", source.names, "why", *why)
+	}
 	return s.describeMapping(c.account, m, stateCreating)
 }
 

@@ -2,7 +2,12 @@ package apiserver_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
 
 	"berth/lambda"
 )
@@ -59,6 +65,16 @@ func TestAllPaginators(t *testing.T) {
 		t.Fatal(err)
 	}
 	lists := map[string]func(size *int32, max int) []string{
+		"ListFunctionEventInvokeConfigs": func(size *int32, max int) []string {
+			return collect(t, sdk.NewListFunctionEventInvokeConfigsPaginator(c, &sdk.ListFunctionEventInvokeConfigsInput{FunctionName: fn, MaxItems: size}), max, func(o *sdk.ListFunctionEventInvokeConfigsOutput) []string {
+				return each(o.FunctionEventInvokeConfigs, func(v types.FunctionEventInvokeConfig) *string { return v.FunctionArn })
+			})
+		},
+		"ListFunctionUrlConfigs": func(size *int32, max int) []string {
+			return collect(t, sdk.NewListFunctionUrlConfigsPaginator(c, &sdk.ListFunctionUrlConfigsInput{FunctionName: fn, MaxItems: size}), max, func(o *sdk.ListFunctionUrlConfigsOutput) []string {
+				return each(o.FunctionUrlConfigs, func(v types.FunctionUrlConfig) *string { return v.FunctionUrl })
+			})
+		},
 		"ListFunctions": func(size *int32, max int) []string {
 			return collect(t, sdk.NewListFunctionsPaginator(c, &sdk.ListFunctionsInput{MaxItems: size}), max, func(o *sdk.ListFunctionsOutput) []string {
 				return each(o.Functions, func(v types.FunctionConfiguration) *string { return v.FunctionName })
@@ -121,12 +137,75 @@ func TestAllPaginators(t *testing.T) {
 			}
 		})
 	}
+	others := otherPaginators(t, c)
+	for name := range sdkConstructors(t, "Paginator") {
+		if lists[name] == nil && !others[name] {
+			t.Errorf("the SDK's paginator of %s is not tried", name)
+		}
+	}
+}
+
+// otherPaginators tries the paginators of what there is nothing of, and returns which.
+func otherPaginators(t *testing.T, c *sdk.Client) map[string]bool {
 	pages := collect(t, sdk.NewListCapacityProvidersPaginator(c, &sdk.ListCapacityProvidersInput{}), 50, func(o *sdk.ListCapacityProvidersOutput) []string {
 		return each(o.CapacityProviders, func(v types.CapacityProvider) *string { return v.CapacityProviderArn })
 	})
 	if len(pages) != 0 {
 		t.Errorf("capacity providers: %v", pages)
 	}
+	refused := func(name string, code lambda.Code, next func(context.Context) error) {
+		t.Helper()
+		var e smithy.APIError
+		if err := next(t.Context()); !errors.As(err, &e) || e.ErrorCode() != string(code) {
+			t.Errorf("%s: %v, want %s", name, err, code)
+		}
+	}
+	execution := aws.String("arn:aws:lambda:us-east-1:000000000001:function:f0:$LATEST/durable-execution/a/b")
+	refused("ListFunctionVersionsByCapacityProvider", lambda.ResourceNotFound, func(ctx context.Context) error {
+		_, err := sdk.NewListFunctionVersionsByCapacityProviderPaginator(c, &sdk.ListFunctionVersionsByCapacityProviderInput{CapacityProviderName: aws.String("none")}).NextPage(ctx)
+		return err
+	})
+	refused("ListDurableExecutionsByFunction", lambda.NotImplemented, func(ctx context.Context) error {
+		_, err := sdk.NewListDurableExecutionsByFunctionPaginator(c, &sdk.ListDurableExecutionsByFunctionInput{FunctionName: aws.String("f0")}).NextPage(ctx)
+		return err
+	})
+	refused("GetDurableExecutionHistory", lambda.NotImplemented, func(ctx context.Context) error {
+		_, err := sdk.NewGetDurableExecutionHistoryPaginator(c, &sdk.GetDurableExecutionHistoryInput{DurableExecutionArn: execution}).NextPage(ctx)
+		return err
+	})
+	refused("GetDurableExecutionState", lambda.NotImplemented, func(ctx context.Context) error {
+		_, err := sdk.NewGetDurableExecutionStatePaginator(c, &sdk.GetDurableExecutionStateInput{DurableExecutionArn: execution, CheckpointToken: aws.String("YQ==")}).NextPage(ctx)
+		return err
+	})
+	return map[string]bool{"ListCapacityProviders": true, "ListFunctionVersionsByCapacityProvider": true, "ListDurableExecutionsByFunction": true,
+		"GetDurableExecutionHistory": true, "GetDurableExecutionState": true}
+}
+
+// sdkConstructors reads from the SDK's own source which paginators or waiters it has.
+func sdkConstructors(t *testing.T, of string) map[string]bool {
+	t.Helper()
+	dir, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/lambda").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "api_op_*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no source of the SDK in %s: %v", dir, err)
+	}
+	found, constructor := map[string]bool{}, regexp.MustCompile(`(?m)^func New(\w+)`+of+`\(`)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range constructor.FindAllSubmatch(text, -1) {
+			found[string(match[1])] = true
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("the SDK's source has no %ss", of)
+	}
+	return found
 }
 
 // listed is a server with seven of everything that is listed.
@@ -170,7 +249,12 @@ func listed(t *testing.T) *fixture {
 		must(err)
 		_, err = c.PutProvisionedConcurrencyConfig(ctx, &sdk.PutProvisionedConcurrencyConfigInput{FunctionName: aws.String("f0"), Qualifier: aws.String(fmt.Sprint(i + 1)), ProvisionedConcurrentExecutions: aws.Int32(1)})
 		must(err)
-		_, err = c.CreateAlias(ctx, &sdk.CreateAliasInput{FunctionName: aws.String("f0"), Name: aws.String(fmt.Sprintf("a%d", i)), FunctionVersion: aws.String("$LATEST")})
+		alias := aws.String(fmt.Sprintf("a%d", i))
+		_, err = c.CreateAlias(ctx, &sdk.CreateAliasInput{FunctionName: aws.String("f0"), Name: alias, FunctionVersion: aws.String("$LATEST")})
+		must(err)
+		_, err = c.CreateFunctionUrlConfig(ctx, &sdk.CreateFunctionUrlConfigInput{FunctionName: aws.String("f0"), Qualifier: alias, AuthType: types.FunctionUrlAuthTypeNone})
+		must(err)
+		_, err = c.PutFunctionEventInvokeConfig(ctx, &sdk.PutFunctionEventInvokeConfigInput{FunctionName: aws.String("f0"), Qualifier: alias, MaximumRetryAttempts: aws.Int32(1)})
 		must(err)
 	}
 	return f
@@ -254,6 +338,11 @@ func TestWaiters(t *testing.T) {
 				o.MinDelay, o.MaxDelay = time.Millisecond, 5*time.Millisecond
 			}).Wait(t.Context(), get, d)
 		},
+	}
+	for name := range sdkConstructors(t, "Waiter") {
+		if waiters[name] == nil && updated[name] == nil && name != "FunctionExists" {
+			t.Errorf("the SDK's waiter %s is not tried", name)
+		}
 	}
 	if err := sdk.NewFunctionExistsWaiter(f.client).Wait(t.Context(), get, long); err != nil {
 		t.Errorf("FunctionExists: %v", err)

@@ -101,7 +101,8 @@ type prober struct {
 	body    *string // instead of the next input's own
 	count   int
 	fresh   int
-	good    map[string]bool // operations that have answered 2xx
+	good    map[string]bool  // operations that have answered 2xx
+	seen    map[string]kinds // by operation and place, what was probed
 }
 
 // TestProbes sends, for every member of every operation's input, values at, below and above its bounds, of every wrong type,
@@ -117,7 +118,7 @@ func TestProbes(t *testing.T) {
 		input := p.model.Shapes[op.Input.Shape]
 		p.ensure()
 		p.probe(name, "a valid input", p.valid(name, input))
-		p.members(name, input, nil, 0)
+		p.structure(name, input, nil, func(in map[string]any) map[string]any { return in })
 		for _, text := range bodies {
 			p.ensure()
 			in := p.valid(name, input)
@@ -133,11 +134,11 @@ func TestProbes(t *testing.T) {
 			t.Errorf("%s never answered well", name)
 		}
 	}
-	t.Logf("%d probes of %d operations", p.count, len(p.model.Operations))
+	p.judgeCoverage()
 }
 
 func newProber(t *testing.T) *prober {
-	p := &prober{T: t, who: lambda.Caller{Account: probeAccount}, logs: new(lockedBuffer), good: map[string]bool{}, zip: base64.StdEncoding.EncodeToString(zipOf(t, "x"))}
+	p := &prober{T: t, who: lambda.Caller{Account: probeAccount}, logs: new(lockedBuffer), good: map[string]bool{}, seen: map[string]kinds{}, zip: base64.StdEncoding.EncodeToString(zipOf(t, "x"))}
 	text, err := os.ReadFile("../apimodel/model.json")
 	if err == nil {
 		err = json.Unmarshal(text, &p.model)

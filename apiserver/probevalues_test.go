@@ -125,8 +125,8 @@ var wrong = map[string]any{
 }
 
 // bounds are values at, below and above a shape's limits.
-func (p *prober) bounds(op string, s *probeShape) map[string]any {
-	out := map[string]any{}
+func (p *prober) bounds(op, member, shape string) map[string]any {
+	s, out := p.model.Shapes[shape], map[string]any{}
 	for which, limit := range map[string]*float64{"the least": s.Min, "the most": s.Max} {
 		if limit == nil {
 			continue
@@ -140,6 +140,9 @@ func (p *prober) bounds(op string, s *probeShape) map[string]any {
 			case "string":
 				if size >= 0 {
 					out[how+which] = strings.Repeat("a", size)
+				}
+				if good, ok := p.value(op, member, shape, 0).(string); ok && size > len(good) {
+					out[how+which+", beginning as a good one"] = good + strings.Repeat("a", size-len(good))
 				}
 			case "list":
 				if size >= 0 && size <= 1<<12 {
@@ -157,84 +160,4 @@ func (p *prober) bounds(op string, s *probeShape) map[string]any {
 		}
 	}
 	return out
-}
-
-// members probes every member of a structure, and what is in it. place names the members above.
-func (p *prober) members(op string, s *probeShape, place []string, depth int) {
-	for name, m := range s.Members {
-		shape := p.model.Shapes[m.Shape]
-		at := append(slices.Clone(place), name)
-		p.replace(op, at, "absent", func(in map[string]any) { delete(in, name) })
-		try := func(what string, v any) { p.replace(op, at, what, func(in map[string]any) { in[name] = v }) }
-		for what, v := range wrong {
-			try(what, v)
-		}
-		for what, v := range p.bounds(op, shape) {
-			try(what, v)
-		}
-		for _, v := range shape.Enum {
-			try("the value "+v, v)
-		}
-		try("a value", p.value(op, name, m.Shape, 0))
-		if shape.Type == "list" {
-			for what, v := range p.bounds(op, p.model.Shapes[shape.Member.Shape]) {
-				try("a list with "+what, []any{v})
-			}
-			if inner := p.model.Shapes[shape.Member.Shape]; inner.Type == "structure" && depth < probeDepth {
-				p.elements(op, inner, at)
-			}
-		}
-		if shape.Type == "structure" && depth < probeDepth && !slices.Contains(place, name) {
-			p.members(op, shape, at, depth+1)
-		}
-	}
-}
-
-// elements probes the members of a list's structures, one level deep.
-func (p *prober) elements(op string, s *probeShape, at []string) {
-	name := at[len(at)-1]
-	for member := range s.Members {
-		for what, v := range wrong {
-			p.replace(op, at, "an element with "+what+" as "+member, func(in map[string]any) {
-				e := p.valid(op, s)
-				e[member] = v
-				in[name] = []any{e}
-			})
-		}
-	}
-}
-
-// replace probes a valid input with a change in one of its structures.
-func (p *prober) replace(op string, at []string, what string, change func(map[string]any)) {
-	p.ensure()
-	in := p.valid(op, p.model.Shapes[p.model.Operations[op].Input.Shape])
-	inner := in
-	for _, name := range at[:len(at)-1] {
-		next, ok := inner[name].(map[string]any)
-		if !ok {
-			next = map[string]any{}
-			if m, known := p.shapeOf(op, at, name); known {
-				next = p.valid(op, m)
-			}
-			inner[name] = next
-		}
-		inner = next
-	}
-	change(inner)
-	p.probe(op, strings.Join(at, ".")+": "+what, in)
-}
-
-// shapeOf finds the structure of a member on the way to at.
-func (p *prober) shapeOf(op string, at []string, name string) (*probeShape, bool) {
-	s := p.model.Shapes[p.model.Operations[op].Input.Shape]
-	for _, step := range at {
-		m, ok := s.Members[step]
-		if !ok {
-			return nil, false
-		}
-		if s = p.model.Shapes[m.Shape]; step == name {
-			return s, s.Type == "structure"
-		}
-	}
-	return nil, false
 }

@@ -63,6 +63,9 @@ type Config struct {
 	Provisioned func(catalog.Provision) ProvisionState
 	// Events takes asynchronous invocations. Optional: without it they are refused, and there are no schedules.
 	Events Events
+	// Queue checks that an SQS queue can be read for event source mappings; the error, queues.ErrNoQueue or another, says why not.
+	// Optional: without it queues are not read.
+	Queue func(ctx context.Context, arn string) error
 	// Tenants lists those of a function. Optional.
 	Tenants func(ctx context.Context, account lambda.AccountID, function string) (TenantList, error)
 	// JWKS returns the public keys of tenant tokens, as a JSON Web Key Set. Optional: without it there are none.

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"berth/catalog"
+	"berth/filter"
 	"berth/lambda"
 )
 
@@ -172,7 +173,7 @@ func (e *eventSource) check(set *types.EventSourceMappingConfiguration) error {
 	}
 	if set.FilterCriteria != nil {
 		for _, f := range set.FilterCriteria.Filters {
-			if !validPattern(aws.ToString(f.Pattern)) {
+			if _, err := filter.Parse(aws.ToString(f.Pattern)); err != nil {
 				return invalid("Invalid filter pattern definition.")
 			}
 		}

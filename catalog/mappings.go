@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ type Mapping struct {
 	Enabled  bool              `json:"enabled"`
 	Modified time.Time         `json:"modified"`
 	Tags     map[string]string `json:"tags,omitempty"`
+	// Problem is why nothing is read at the moment; "" when something is, or nothing can be said.
+	Problem string `json:"problem,omitempty"`
 	// Settings is all else, as the API's model spells EventSourceMappingConfiguration.
 	Settings json.RawMessage `json:"settings"`
 }
@@ -69,6 +72,35 @@ func (c *Catalog) Mappings(a lambda.AccountID, after string, n int, pass func(*M
 	}
 	return list, ""
 }
+
+// EveryMapping shows the mappings of all accounts.
+func (c *Catalog) EveryMapping(each func(lambda.AccountID, *Mapping)) {
+	var keys []store.Key
+	c.each(mappingPrefix, "", func(k store.Key, _ *record) bool {
+		keys = append(keys, k)
+		return true
+	})
+	for _, k := range keys {
+		account, _, _ := strings.Cut(strings.TrimPrefix(string(k), mappingPrefix), "/")
+		if m, ok := find[Mapping](c, k); ok {
+			each(lambda.AccountID(account), m)
+		}
+	}
+}
+
+// NoteMapping keeps why a mapping's source cannot be read, "" when it can be. A mapping that is gone is none to note about.
+func (c *Catalog) NoteMapping(ctx context.Context, a lambda.AccountID, id, problem string) error {
+	_, err := c.UpdateMapping(ctx, a, id, errGone, func(m *Mapping) error {
+		m.Problem = problem
+		return nil
+	})
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
+}
+
+var errGone = errors.New("gone")
 
 // CreateMapping stores a new mapping. taken makes the error for an older one that feeds the same function from the same
 // source (and one of the same topics).

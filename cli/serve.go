@@ -42,8 +42,9 @@ const serveLong = `Start a server: all of Berth in this process, until Ctrl-C.
 It prints "berth ready on URL" when it takes calls. Its first start makes an account and an access key; they are kept
 in the data directory, where only its owner can read them, and "berth env" prints them for AWS clients.
 
-Asynchronous calls may tell queues, topics and buckets how they ended: --aws-endpoint says where such a service is. The
-requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of this process, or not at all without them.
+Asynchronous calls may tell queues, topics and buckets how they ended, and event source mappings feed functions from
+queues: --aws-endpoint says where such a service is (the same for all frontend and control processes). The requests
+are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of this process, or not at all without them.
 
 Several processes, on one machine or many, make one server when each runs some of the roles:
 
@@ -130,7 +131,7 @@ func (f *serveFlags) define(cmd *cobra.Command) {
 	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
-	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations and dead-letter queues of events; repeat for each")
+	flags.StringToStringVar(&options.AWSEndpoints, "aws-endpoint", nil, "SERVICE=URL of sqs, sns or s3, for destinations, dead-letter queues and event source mappings; repeat for each")
 	flags.StringSliceVar(&options.ImageDirs, "image-dir", nil, "directory of this machine from which container images may be read by whoever may make functions; repeat for each (default: none)")
 	flags.StringSliceVar(&options.PlainRegistries, "plain-registry", nil, "HOST:PORT of a registry that is asked without TLS; repeat for each (on loopback addresses it always is)")
 	flags.Int64Var(&f.imageMB, "image-size", maxImageMB, "MB that a container image may have, uncompressed; the same for all processes")

@@ -9,7 +9,7 @@ import (
 // unplayed says why recordings have no scenario, by the beginning of their ids.
 var unplayed = []struct{ prefix, reason string }{
 	{"api::TestLambdaPermissions::test_lambda_permission_revisions", "recorded in 2022: its answer to a wrong RevisionId is no longer the service's (api::TestLambdaPermissions::test_permission_exceptions is newer)"},
-	{"destinations::", "destinations of asynchronous invocations are not built yet; three of the four hold messages of SQS and EventBridge"},
+	{"destinations::", "they hold messages read from SQS and EventBridge; e2e's TestDestinationsOfServices compares such bodies (there is no EventBridge)"},
 	{"dynamodbstreams::", needsSources},
 	{"invoke::TestLambdaBehavior::test_lambda_host_prefix_api_operation", "the function calls AWS under three host names; there is no such network here"},
 	{"invoke::TestLambdaVersions::test_async_invoke_queue_upon_function_update", "the function reports through SQS"},
@@ -60,11 +60,21 @@ func knownDifferences(recordings map[string]recording) (string, error) {
 	var b strings.Builder
 	b.WriteString(knownHead)
 	fmt.Fprintf(&b, "Of %d recordings %d match, %d match in the part that is this API's, and %d do not.\n", len(recordings), matching, count(part), count(whole))
+	writeShare(&b, shareOf(recordings))
 	b.WriteString("\n## Do not match\n")
 	writeReasons(&b, whole)
 	b.WriteString("\n## Match in part\n")
 	writeReasons(&b, part)
 	return b.String(), nil
+}
+
+// writeShare says how many match of those that concern zip functions of this API alone, and what the others are.
+func writeShare(b *strings.Builder, s share) {
+	fmt.Fprintf(b, "\nOf the %d that concern zip functions of this API alone %d match: %.1f %%. The other %d hold, whether they match or not:\n\n",
+		s.zip, s.zipMatching, s.percent(), s.all-s.zip)
+	for _, o := range outside {
+		fmt.Fprintf(b, "- `%s…`: %s\n", o.prefix, o.why)
+	}
 }
 
 func count(reasons map[string][]string) int {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -26,5 +27,25 @@ func TestKnownDifferences(t *testing.T) {
 	}
 	if string(got) != want {
 		t.Errorf("%s is not up to date; write it with: go test ./conformance -run TestKnownDifferences -update", file)
+	}
+}
+
+// TestShare counts the recordings that match among those that concern zip functions of this API alone: wantShare percent at
+// least. That the scenarios which say so do match is what TestRecordings shows, here and in e2e.
+func TestShare(t *testing.T) {
+	recordings := load(t)
+	s := shareOf(recordings)
+	t.Logf("%d of %d recordings of zip functions of this API alone match: %.1f %% (of all %d: %d match as a whole)", s.zipMatching, s.zip, s.percent(), s.all, s.matching)
+	if s.percent() < wantShare {
+		t.Errorf("want at least %d %%", wantShare)
+	}
+	for _, o := range outside {
+		used := false
+		for id := range recordings {
+			used = used || strings.HasPrefix(id, o.prefix)
+		}
+		if !used {
+			t.Errorf("no recording begins with %s", o.prefix)
+		}
 	}
 }

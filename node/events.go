@@ -21,8 +21,8 @@ import (
 	"berth/store/jetstream"
 )
 
-// startEvents starts what runs asynchronous invocations and schedules.
-func startEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, cat *catalog.Catalog, invoker events.Invoker) (*events.Poller, error) {
+// startEvents starts what runs asynchronous invocations and schedules, and reads event sources while elected.
+func startEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, cat *catalog.Catalog, invoker events.Invoker, elected func() bool) (*events.Poller, error) {
 	targets, err := destinations.New(destinations.Config{
 		Endpoints: cfg.AWSEndpoints, Region: cfg.Region, Credentials: credentialsOf(os.Getenv), Conn: engine.Conn(),
 	})
@@ -36,7 +36,7 @@ func startEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, cat *catalo
 	}
 	l.run("events", poller.Run)
 	l.run("schedules", events.NewScheduler(engine.Queue(), cat, cfg.Log).Run)
-	return poller, nil
+	return poller, startSources(cfg, l, cat, invoker, elected)
 }
 
 // startMemberEvents is startEvents for one process of several, if it has the control role; nil without. invoker is the process's
@@ -48,7 +48,7 @@ func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cl
 	case !cfg.Roles.Control:
 		return nil, nil
 	case invoker != nil:
-		return startEvents(cfg, l, engine, c.catalog, invoker)
+		return startEvents(cfg, l, engine, c.catalog, invoker, c.control.Elected)
 	}
 	f := frontend.New(frontend.Config{
 		Token:   c.tokens.Token,
@@ -58,7 +58,7 @@ func startMemberEvents(cfg Config, l *lifecycle, engine *jetstream.Engine, c *cl
 	})
 	l.run("data path for events", f.Run)
 	calls := newCounted(cfg, f)
-	poller, err := startEvents(cfg, l, engine, c.catalog, calls.invoker)
+	poller, err := startEvents(cfg, l, engine, c.catalog, calls.invoker, c.control.Elected)
 	if err != nil {
 		return nil, err
 	}

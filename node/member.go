@@ -218,6 +218,10 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 	if err != nil {
 		return err
 	}
+	sqs, err := newQueues(cfg, l)
+	if err != nil {
+		return err
+	}
 	pictures, err := newImages(cfg, engine.Blobs(), data)
 	if err != nil {
 		return err
@@ -227,7 +231,7 @@ func startFrontend(ctx context.Context, cfg Config, l *lifecycle, data *dataDir,
 		return err
 	}
 	server, err := newServer(cfg, serverParts{
-		events: face, blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: calls.invoker, preparer: c, versions: c.versions(),
+		events: face, queues: sqs, blobs: engine.Blobs(), catalog: c.catalog, logs: logStore, invoker: calls.invoker, preparer: c, versions: c.versions(),
 		provisioned: c.provisioned, status: c.status, living: c.livingManagers, tenants: c.tenants,
 		images: pictures, hosts: func() []string { return namesOf(c.members.View()) },
 	})

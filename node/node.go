@@ -159,7 +159,11 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 		return err
 	}
 	calls := newCounted(cfg, roles.frontend)
-	role, err := startEvents(cfg, l, engine, cat, calls.invoker)
+	role, err := startEvents(cfg, l, engine, cat, calls.invoker, func() bool { return true })
+	if err != nil {
+		return err
+	}
+	sqs, err := newQueues(cfg, l)
 	if err != nil {
 		return err
 	}
@@ -174,7 +178,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 		return err
 	}
 	server, err := newServer(cfg, serverParts{
-		events: face, blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: calls.invoker, preparer: roles.worker,
+		events: face, queues: sqs, blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: calls.invoker, preparer: roles.worker,
 		provisioned: roles.provisioned, status: roles.status, tenants: roles.tenants,
 		versions: versions{cat, hostVersions(set)}, images: pictures, hosts: func() []string { return runtimeNames(set) },
 	})

@@ -16,6 +16,7 @@ import (
 	"berth/functionurl"
 	"berth/lambda"
 	"berth/logs"
+	"berth/queues"
 	"berth/store"
 	"berth/sts"
 	"berth/tenanttoken"
@@ -42,6 +43,7 @@ type serverParts struct {
 	hosts       func() []string // names of the runtimes that workers have installed
 	provisioned func(catalog.Provision) apiserver.ProvisionState
 	events      apiserver.Events
+	queues      *queues.Client // nil where queues are not read
 	status      func(context.Context) (admin.Status, error)
 	living      func() []lambda.ManagerID // see operations.managers
 	tenants     tenantsFunc
@@ -54,7 +56,7 @@ func newServer(cfg Config, p serverParts) (*server, error) {
 		Preparer:     &preparer{images: p.images, versions: p.versions, next: p.preparer},
 		Runtimes:     &hostRuntimes{p.versions, p.hosts},
 		Authenticate: authenticate, Inspect: code.Inspect, Log: cfg.Log,
-		Provisioned: p.provisioned, Events: p.events, Tenants: p.tenants,
+		Provisioned: p.provisioned, Events: p.events, Queue: queueCheck(p.queues), Tenants: p.tenants,
 		JWKS: func() ([]byte, error) { return tenanttoken.JWKS(p.catalog) },
 	})
 	if err != nil {

@@ -16,16 +16,19 @@ import (
 	"berth/store"
 )
 
-// commit writes the head, unless the blob came in by another upload meanwhile: then this one's chunks go.
+// commit writes the head, unless the blob came in by another upload meanwhile: then this one's chunks go. In a cluster the
+// leader refuses a head while another one is on its way to the replicas, and does not show that one yet: so it is waited for.
 func (u *upload) commit(ctx context.Context, digest lambda.CodeDigest) error {
 	content, err := json.Marshal(u.head)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	m := nats.NewMsg(headSubject + string(digest))
 	m.Data = encodeRecord(m.Subject, content)
 	replaces := uint64(0)
-	for range maxResolves {
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		m.Header[headerExpect] = []string{strconv.FormatUint(replaces, 10)}
 		_, err := u.blobs.engine.publish(ctx, m)
 		if !errors.Is(err, store.ErrConflict) {
@@ -35,15 +38,21 @@ func (u *upload) commit(ctx context.Context, digest lambda.CodeDigest) error {
 		switch {
 		case err != nil:
 			return err
-		case found == nil:
-			replaces = at // absent after all, or broken: this upload repairs it
+		case found == nil && at != replaces:
+			replaces = at // broken: this upload repairs it
+			continue
+		case found == nil: // absent after all, or not to be seen yet
 		case found.Upload == u.head.Upload:
 			return nil // a try whose answer was lost
 		default:
 			return u.discard()
 		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("another upload of blob %s was neither done nor given up in time: %w: %w", digest, ctx.Err(), store.ErrConflict)
+		}
 	}
-	return fmt.Errorf("blob %s is stored and deleted too fast: %w", digest, store.ErrConflict)
 }
 
 // discard removes the chunks of an upload that came to nothing, also after its context ended.

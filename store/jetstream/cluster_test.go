@@ -1,9 +1,11 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -13,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"berth/lambda"
 	"berth/store"
 	"berth/store/storetest"
 )
@@ -268,4 +273,57 @@ func (s *spread) Watch(ctx context.Context, prefix string, each func(store.Entry
 		e.Key = store.Key(strings.TrimPrefix(string(e.Key), s.prefix))
 		each(e)
 	}, ready)
+}
+
+// TestClusterSameBlob stores the same bytes through many processes at once, as a deployment does that gives many functions one
+// zip: every upload goes well, and one copy stays.
+func TestClusterSameBlob(t *testing.T) {
+	trio := newTrio(t)
+	engines := []*Engine{trio.members[0], trio.members[1], trio.members[2], trio.connect(), trio.connect(), trio.connect()}
+	const rounds, each = 5, 3
+	for round := range rounds {
+		data := bytes.Repeat([]byte{byte(round + 1)}, 1000+round*chunkSize/2) // of one chunk, and of several
+		var uploads sync.WaitGroup
+		begin := make(chan struct{})
+		for i := range each * len(engines) {
+			uploads.Go(func() {
+				<-begin
+				b := engines[i%len(engines)].Blobs()
+				digest, _, err := b.Put(t.Context(), bytes.NewReader(data))
+				if err != nil {
+					t.Errorf("round %d: %v", round, err)
+					return
+				}
+				r, err := b.Open(t.Context(), digest)
+				if err != nil {
+					t.Errorf("round %d: %v", round, err)
+					return
+				}
+				defer r.Close()
+				if back, err := io.ReadAll(r); err != nil || !bytes.Equal(back, data) {
+					t.Errorf("round %d: read %d bytes of %d: %v", round, len(back), len(data), err)
+				}
+			})
+		}
+		close(begin)
+		uploads.Wait()
+	}
+	stored, kept := 0, map[string]struct{}{}
+	if err := engines[5].blobs.heads(t.Context(), func(_ lambda.CodeDigest, h *head, _ time.Time) error {
+		stored++
+		kept[h.Upload] = struct{}{}
+		return nil
+	}); err != nil || stored != rounds {
+		t.Errorf("%d blobs, %v; want %d", stored, err, rounds)
+	}
+	info, err := engines[5].blobs.stream.Info(t.Context(), jetstream.WithSubjectFilter(chunkSubject+">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject := range info.State.Subjects {
+		id, _, _ := strings.Cut(strings.TrimPrefix(subject, chunkSubject), ".")
+		if _, ok := kept[id]; !ok {
+			t.Errorf("%s is of an upload that came to nothing", subject)
+		}
+	}
 }
