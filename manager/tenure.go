@@ -213,7 +213,7 @@ func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 		for _, h := range t.heritage {
 			if !h.asking && !h.resolved {
 				h.asking = true
-				m.spawn(func(ctx context.Context) { m.pull(ctx, h.manager, []*claim{{p, t, h}}) })
+				m.spawn(func(ctx context.Context) { m.pull(ctx, h.manager, []*claim{{p, t, h}}, func() {}) })
 			}
 		}
 	})
