@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
 
 	"berth/client"
@@ -39,13 +41,21 @@ type mark struct {
 }
 
 // balancer spreads calls over frontends as a load balancer does: where a connection is refused nobody listens, and the next one
-// is asked. It is told of nothing else, and repeats nothing.
+// is asked. It is told of nothing else, and repeats nothing, unless tries says how often a call is sent whose connection is lost.
 type balancer struct {
 	mu        sync.Mutex
 	frontends []*client.Client
+	tries     int
 	turn      atomic.Uint64
 	refused   atomic.Int64
+	lost      atomic.Int64 // connections, with no answer on them
 }
+
+// sdkTries and sdkPause are as AWS's SDKs have them: three attempts, and on average half a second before the second.
+const (
+	sdkTries = 3
+	sdkPause = 500 * time.Millisecond
+)
 
 func (b *balancer) add(c *client.Client) {
 	b.mu.Lock()
@@ -60,6 +70,18 @@ func (b *balancer) all() []*client.Client {
 }
 
 func (b *balancer) invoke(ctx context.Context, in *awslambda.InvokeInput) (out *awslambda.InvokeOutput, err error) {
+	for try := 1; ; try++ {
+		out, err = b.once(ctx, in)
+		if lost := (retry.RetryableConnectionError{}).IsErrorRetryable(err) == aws.TrueTernary; !lost || ctx.Err() != nil || try >= b.tries {
+			return out, err
+		}
+		b.lost.Add(1)
+		time.Sleep(sdkPause)
+	}
+}
+
+// once sends a call to the frontend whose turn it is, or the next one that listens.
+func (b *balancer) once(ctx context.Context, in *awslambda.InvokeInput) (out *awslambda.InvokeOutput, err error) {
 	all := b.all()
 	turn := b.turn.Add(1)
 	for i := range all {
