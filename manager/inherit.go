@@ -27,14 +27,14 @@ type claim struct {
 	h *heritage
 }
 
-// pull asks a predecessor for pools until it has handed over what it holds. If it does not answer, its environments are adopted
+// pull asks a predecessor for pools until it has handed over what it holds. If it does not answer within a limit, its environments are adopted
 // from the workers; it is tried some more times all the same, because a slow one gives them up only when it is asked. through is told
 // when what could be had at once is here: the rest is still being started there, or the predecessor is lost.
-func (m *Manager) pull(ctx context.Context, from lambda.ManagerID, claims []*claim, through func()) {
+func (m *Manager) pull(ctx context.Context, from lambda.ManagerID, claims []*claim, limit time.Duration, through func()) {
 	defer through()
 	m.owe(claims, true)
 	defer m.owe(claims, false)
-	open, limit, failed := claims, m.cfg.HandOffLimit*3/5, 0 // the rest is for asking the workers instead
+	open, failed := claims, 0
 	pause := firstAskPause
 	for asks := 0; len(open) > 0 && asks < maxAsks; asks++ {
 		next, more, err := m.ask(ctx, from, open, limit)

@@ -169,10 +169,12 @@ func (m *Manager) Offer(ctx context.Context, req lambda.OfferRequest) error {
 	m.spawn(func(ctx context.Context) {
 		for pools := range slices.Chunk(req.Pools, offerBatch) {
 			if claims := m.claims(h, req.Manager, pools); len(claims) > 0 {
-				through := make(chan struct{})
-				m.spawn(func(ctx context.Context) { m.pull(ctx, req.Manager, claims, sync.OnceFunc(func() { close(through) })) })
+				done := make(chan struct{})
+				through := sync.OnceFunc(func() { close(done) })
+				// Who offers lives. It may be slow: then one call goes on without it, but not those of all these pools.
+				m.spawn(func(ctx context.Context) { m.pull(ctx, req.Manager, claims, askAgainLimit, through) })
 				select {
-				case <-through: // the next ones need not wait for what is being started of these
+				case <-done: // the next ones need not wait for what is being started of these
 				case <-ctx.Done():
 				}
 			}
