@@ -174,11 +174,38 @@ func (c *chaos) report(answers []answer, limits map[string]int, quota int) {
 			t.Errorf("more calls of %s ran at once than its limit and the quotas of managers lost in the %v before (I3): %v", function, recoverWithin, beyond)
 		}
 	}
-	after, killed := judge.recovery(answers)
-	t.Logf("the last slow or failed call ended %v after a kill (%s %s)", after.Round(time.Millisecond), killed.role, killed.id)
 	reportFailures(t, bad)
 	checkAlone(t, answers)
-	if long() && after > recoverWithin {
-		t.Errorf("%v after a kill calls were still slow or failed, want at most %v", after, recoverWithin)
+	c.reportTroubles(judge.troubles(answers))
+}
+
+// reportTroubles prints for each role what its kills did to calls, and fails the test if that took too long.
+func (c *chaos) reportTroubles(list []trouble) {
+	t := c.t
+	t.Helper()
+	for _, role := range []string{"manager", "frontend", "worker", "engine"} {
+		n, kills, longest, last := 0, 0, time.Duration(0), time.Duration(0)
+		for _, k := range c.kills {
+			if k.role == role {
+				kills++
+			}
+		}
+		for _, one := range list {
+			if one.kill.role == role {
+				n, longest, last = n+1, max(longest, one.took()), max(last, one.after)
+			}
+		}
+		t.Logf("%d kills of a %s: %d calls were slow (%v) or failed, the longest took %v, the last ended %v after the kill",
+			kills, role, n, slowCall, longest.Round(time.Millisecond), last.Round(time.Millisecond))
+	}
+	for i, one := range list {
+		if one.after <= recoverWithin || i == 10 {
+			break
+		}
+		t.Logf("%v after %s %s was killed at %v: call %d of %s, begun %v, took %v, %s: %v", one.after.Round(time.Millisecond), one.kill.role, one.kill.id,
+			one.kill.at.Format("15:04:05.000"), one.number, one.function, one.began.Format("15:04:05.000"), one.took().Round(time.Millisecond), one.verdict, one.err)
+	}
+	if long() && len(list) > 0 && list[0].after > recoverWithin {
+		t.Errorf("%v after a kill calls were still slow or failed, want at most %v", list[0].after, recoverWithin)
 	}
 }

@@ -40,7 +40,7 @@ func TestCourt(t *testing.T) {
 	if len(beyond) != 1 || within != 1 {
 		t.Errorf("beyond the limit: %v; while a manager was replaced: %d; want one each", beyond, within)
 	}
-	if d, k := c.recovery(answers[:6]); d != 60*time.Millisecond || k.id != "m" {
-		t.Errorf("recovery %v after %v, want 60ms after m", d, k)
+	if list := c.troubles(answers[:6]); len(list) != 3 || list[0].after != 60*time.Millisecond || list[0].kill.id != "m" {
+		t.Errorf("troubles %+v, want 3, the first 60ms after m", list)
 	}
 }

@@ -69,23 +69,31 @@ func (c *court) judge(a *answer) verdict {
 	return wrong
 }
 
-// recovery is how long after the kill before it the last slow or failed call ended, and after which kill.
-func (c *court) recovery(answers []answer) (longest time.Duration, after kill) {
+// trouble is a call that was slow or failed, and how long after the last kill before its end that was.
+type trouble struct {
+	answer
+	verdict verdict
+	kill    kill
+	after   time.Duration
+}
+
+// troubles lists the slow and the failed calls, the ones that ended latest after a kill first. Those that were over the limit are neither.
+func (c *court) troubles(answers []answer) (list []trouble) {
 	for _, a := range answers {
-		if v := c.judge(&a); v == atCap || v == fine && a.took() < slowCall {
+		v := c.judge(&a)
+		if v == atCap || v == fine && a.took() < slowCall {
 			continue
 		}
-		var last kill
+		one := trouble{answer: a, verdict: v}
 		for _, k := range c.kills {
 			if k.at.Before(a.ended) {
-				last = k
+				one.kill, one.after = k, a.ended.Sub(k.at)
 			}
 		}
-		if d := a.ended.Sub(last.at); !last.at.IsZero() && d > longest {
-			longest, after = d, last
-		}
+		list = append(list, one)
 	}
-	return longest, after
+	slices.SortFunc(list, func(a, b trouble) int { return cmp.Compare(b.after, a.after) })
+	return list
 }
 
 // excesses says when more calls of a function ran than its limit and the quotas of the managers lost in the seconds before (I3). within
