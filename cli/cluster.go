@@ -74,7 +74,11 @@ func (a *app) showCluster(s admin.Status) {
 		a.out.Printf("%d of them did not answer in time\n", s.Silent)
 	}
 	a.out.Printf("\nring version %d, q %d: %s\n", s.Ring.Version, s.Ring.Quota, members(s.Ring))
-	if s.Earlier > 0 {
+	switch s.Earlier {
+	case 0:
+	case 1:
+		a.out.Printf("1 earlier version is kept until its managers have handed over\n")
+	default:
 		a.out.Printf("%d earlier versions are kept until their managers have handed over\n", s.Earlier)
 	}
 	if len(s.Pools) == 0 {
@@ -103,16 +107,23 @@ func doing(p admin.Process) string {
 		parts = append(parts, "elected")
 	}
 	if m := p.Manager; m != nil {
-		parts = append(parts, fmt.Sprintf("manages %d environments, %d idle", m.Environments, m.Idle))
+		parts = append(parts, fmt.Sprintf("manages %s, %d idle", environments(m.Environments), m.Idle))
 	}
 	if w := p.Worker; w != nil {
 		sum := 0
 		for _, n := range w.Environments {
 			sum += n
 		}
-		parts = append(parts, fmt.Sprintf("%d environments, %d of %d MB", sum, w.MemoryUsed>>20, w.MemoryLimit>>20))
+		parts = append(parts, fmt.Sprintf("%s, %d of %d MB", environments(sum), w.MemoryUsed>>20, w.MemoryLimit>>20))
 	}
 	return strings.Join(parts, "; ")
+}
+
+func environments(n int) string {
+	if n == 1 {
+		return "1 environment"
+	}
+	return fmt.Sprintf("%d environments", n)
 }
 
 func shares(managers map[string]int) string {
@@ -239,7 +250,7 @@ func (a *app) clusterUp() *cobra.Command {
 		Use:   "up --local N",
 		Short: "Start a cluster on this machine, to try it: N managers, workers and frontends, each a process",
 		Long: `Start a cluster of processes on this machine, until Ctrl-C: N managers, workers and frontends, and an engine with the
-background work; from three on it is a cluster of three engines, one of which may be lost. Kill what you like.
+background work; from three on it is a cluster of three engines, one of which may be lost. Kill what you like: it is started again after 5 s.
 
 The data stays in DIR/local-cluster; the same command starts it again.`,
 		Example: `  sudo berth cluster up --local 3

@@ -21,6 +21,8 @@ const (
 	// localQuota makes people see several managers at work: 20 calls of an account at once need two.
 	localQuota = 10
 	localDrain = 20 * time.Second
+	// restartPause is longer than the others take to notice and to take the place.
+	restartPause = 5 * time.Second
 	// firstEnginePort is below the ports that the kernel gives to connections: nobody takes it while an engine is down.
 	firstEnginePort = 14222
 )
@@ -33,20 +35,32 @@ type localCluster struct {
 	port   int // of the first frontend
 	memory int // MB of each worker
 
-	engines []string // nats://host:port
-	mu      sync.Mutex
-	started map[string][]*serverproc.Server // by role
+	engines  []string // nats://host:port
+	mu       sync.Mutex
+	children []*child
+}
+
+// child is one process of the cluster.
+type child struct {
+	role   string
+	number int
+	id     string
+	args   []string
+	server *serverproc.Server // the latest
 }
 
 // run starts everything, tells how to use it, and stops it in order when ctx ends.
 func (l *localCluster) run(ctx context.Context) error {
-	l.started = map[string][]*serverproc.Server{}
 	starting, cancel := context.WithTimeout(ctx, upLimit)
 	defer cancel()
 	err := l.start(starting)
 	if err == nil {
 		l.tell()
-		<-ctx.Done()
+		var watching sync.WaitGroup
+		for _, c := range l.children {
+			watching.Go(func() { l.keep(ctx, c) })
+		}
+		watching.Wait()
 	}
 	l.app.err.Progress("stopping")
 	err = errors.Join(err, l.stop())
@@ -149,43 +163,113 @@ func (l *localCluster) each(ctx context.Context, role string) error {
 	return errors.Join(failed...)
 }
 
-// one starts one process with its own data directory.
+// one starts the first process of a child, with its own data directory.
 func (l *localCluster) one(ctx context.Context, role string, number int, args ...string) error {
+	c := &child{role: role, number: number, id: fmt.Sprintf("%c%d", role[0], number), args: args}
+	if err := l.launch(ctx, c); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.children = append(l.children, c)
+	return nil
+}
+
+func (l *localCluster) launch(ctx context.Context, c *child) error {
 	binary, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("%s-%d", role, number)
+	name := fmt.Sprintf("%s-%d", c.role, c.number)
 	data := filepath.Join(l.dir, name)
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
-	cfg := serverproc.Config{Binary: binary, DataDir: data, NoAPI: role != "frontend"}
-	if role == "frontend" {
-		cfg.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.port+number-1))
+	cfg := serverproc.Config{Binary: binary, DataDir: data, NoAPI: c.role != "frontend"}
+	if c.role == "frontend" {
+		cfg.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.port+c.number-1))
 	}
-	cfg.Args = append(args, "--id", fmt.Sprintf("%c%d", role[0], number), "--cluster-token-file", l.token(), "--drain-limit", localDrain.String())
-	s, err := serverproc.Start(ctx, cfg)
-	if err != nil {
+	cfg.Args = append(slices.Clone(c.args), "--id", c.id, "--cluster-token-file", l.token(), "--drain-limit", localDrain.String())
+	if c.server, err = serverproc.Start(ctx, cfg); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	return nil
+}
+
+// keep starts a process again that has ended, as systemd would, until ctx ends. A pause lets people see how the others go on.
+func (l *localCluster) keep(ctx context.Context, c *child) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.server.Done():
+		}
+		l.say("%s %s, process %d, %s; it is started again in %v\n", c.role, c.id, c.server.PID(), howEnded(c.server), restartPause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(restartPause):
+		}
+		starting, cancel := context.WithTimeout(ctx, upLimit)
+		ended := c.server
+		err := l.launch(starting, c)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			c.server = ended
+			l.say("%s %s could not be started again: %v\n", c.role, c.id, err)
+		default:
+			l.say("%s %s is back, process %d\n", c.role, c.id, c.server.PID())
+		}
+	}
+}
+
+// say writes one line of several that may come at once.
+func (l *localCluster) say(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.started[role] = append(l.started[role], s)
-	return nil
+	l.app.out.Printf(format, args...)
+}
+
+func howEnded(s *serverproc.Server) string {
+	switch code := s.ExitCode(); code {
+	case -1:
+		return "was killed"
+	case 0:
+		return "was stopped"
+	default:
+		return fmt.Sprintf("ended with exit code %d", code)
+	}
 }
 
 func (l *localCluster) tell() {
 	out := l.app.out
 	data := filepath.Join(l.dir, "frontend-1")
 	out.Printf("a cluster runs on this machine:\n\n")
-	for _, role := range []string{"engine", "manager", "worker", "frontend"} {
-		for _, s := range l.started[role] {
-			out.Printf("  %-9s %-28s process %d\n", role, s.URL, s.PID())
-		}
+	for _, c := range l.of("engine", "manager", "worker", "frontend") {
+		out.Printf("  %-9s %-3s %-28s process %d\n", c.role, c.id, c.server.URL, c.server.PID())
 	}
-	out.Printf("\nin another terminal:\n\n  berth cluster status --data %s\n  berth deploy ./examples/python-hello --data %s\n  eval \"$(berth env --data %s)\"   # for AWS clients\n\nCtrl-C stops it.\n",
-		data, data, data)
+	out.Printf("\nin another terminal:\n\n  berth cluster status --data %s\n  berth deploy ./examples/python-hello --data %s\n  eval \"$(berth env --data %s)\"   # for AWS clients\n\nKill what you like: it is started again after %v. Ctrl-C stops all.\n",
+		data, data, data, restartPause)
+}
+
+// of returns the children of some roles, in their order.
+func (l *localCluster) of(roles ...string) []*child {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []*child
+	for _, role := range roles {
+		first := len(list)
+		for _, c := range l.children {
+			if c.role == role {
+				list = append(list, c)
+			}
+		}
+		slices.SortFunc(list[first:], func(a, b *child) int { return a.number - b.number })
+	}
+	return list
 }
 
 // stop ends the roles in the order in which they need one another. Processes that are gone already are no failure: people
@@ -195,7 +279,8 @@ func (l *localCluster) stop() error {
 	for _, role := range []string{"frontend", "worker", "manager", "engine"} {
 		var stopping sync.WaitGroup
 		var mu sync.Mutex
-		for _, s := range l.started[role] {
+		for _, c := range l.of(role) {
+			s := c.server
 			select {
 			case <-s.Done():
 				continue
@@ -205,7 +290,7 @@ func (l *localCluster) stop() error {
 				if err := s.Stop(); err != nil {
 					mu.Lock()
 					defer mu.Unlock()
-					failed = append(failed, fmt.Errorf("%s: %w", role, err))
+					failed = append(failed, fmt.Errorf("%s %s: %w", role, c.id, err))
 				}
 			})
 		}

@@ -1,17 +1,13 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/aws/smithy-go"
 
 	"berth/client"
 	"berth/internal/serverproc"
@@ -78,63 +74,12 @@ func (b *balancer) remove(c *client.Client) {
 	b.frontends = slices.DeleteFunc(slices.Clone(b.frontends), func(other *client.Client) bool { return other == c })
 }
 
-// verdict is why a call may have failed.
-type verdict string
-
-const (
-	fine      verdict = "answered"
-	throttled verdict = "throttled"
-	onWorker  verdict = "ran on a killed worker"
-	atFront   verdict = "was at a killed frontend"
-	wrong     verdict = "failed"
-)
-
-// judge says which kill explains what became of a call. A call that was at a killed frontend has lost its connection.
-func (c *chaos) judge(a *answer, capped string) verdict {
-	var api smithy.APIError
-	isAPI := errors.As(a.err, &api)
-	during := func(role string) bool {
-		return slices.ContainsFunc(c.kills, func(k kill) bool {
-			return k.role == role && a.began.Before(k.at.Add(recoverWithin)) && a.ended.After(k.at)
-		})
-	}
-	switch {
-	case a.err == nil:
-		return fine
-	case a.function == capped && throttledCall(a.err):
-		return throttled
-	case isAPI && strings.Contains(api.ErrorMessage(), "worker that ran the call was lost") && during("worker"):
-		return onWorker
-	case !isAPI && during("frontend") && !strings.Contains(a.err.Error(), "the function failed"):
-		return atFront
-	}
-	return wrong
-}
-
-// recovery is how long after the kill before it the last slow or failed call ended, and after which kill.
-func (c *chaos) recovery(answers []answer, capped string) (longest time.Duration, after kill) {
-	for _, a := range answers {
-		if v := c.judge(&a, capped); v == throttled || v == fine && a.took() < slowCall {
-			continue
-		}
-		var last kill
-		for _, k := range c.kills {
-			if k.at.Before(a.ended) {
-				last = k
-			}
-		}
-		if d := a.ended.Sub(last.at); !last.at.IsZero() && d > longest {
-			longest, after = d, last
-		}
-	}
-	return longest, after
-}
-
-// TestRandomKills: any process may be killed at any moment. Every call gets one answer; errors are only for those that ran on a killed
-// worker or whose connection was to a killed frontend. The limit is exceeded by no more than the quotas of lost managers. The long
-// version takes five minutes, and kills engines too.
+// TestRandomKills: any process may be killed at any moment. The callers are as SDKs are: what loses its connection is sent again to
+// another frontend. Every call gets one answer; errors are only for those that ran on a killed worker, and throttles for those that came
+// while as many as allowed were open. The limit is exceeded by no more than the quotas of lost managers, and only while they are being
+// replaced. The long version takes five minutes, and kills engines too.
 func TestRandomKills(t *testing.T) {
-	const limit, managers, quota, capped = 6, 3, 2, "capped"
+	const limit, managers, quota, capped, calm = 6, 3, 2, "capped", "calm"
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	args := []string{"--memory", plenty, "--pool-quota", fmt.Sprint(quota)}
@@ -151,7 +96,7 @@ func TestRandomKills(t *testing.T) {
 		t.FailNow()
 	}
 	c := &chaos{
-		processes: p, t: t, to: &balancer{frontends: p.frontends}, random: rand.New(rand.NewPCG(seed, 0)),
+		processes: p, t: t, to: &balancer{frontends: p.frontends, tries: sdkTries}, random: rand.New(rand.NewPCG(seed, 0)),
 		live: map[string]map[string]*serverproc.Server{
 			"manager": maps.Clone(p.managers), "engine": engines, "worker": {"w1": p.servers["w1"], "w2": p.servers["w2"]},
 			"frontend": {"f1": p.servers["f1"], "f2": p.servers["f2"]},
@@ -159,17 +104,22 @@ func TestRandomKills(t *testing.T) {
 		clients: map[string]*client.Client{"f1": p.frontends[0], "f2": p.frontends[1]},
 	}
 	names := []string{"chaos-0", "chaos-1", "chaos-2", "chaos-3"}
-	deployMarked(t, p.frontends[0], append(names, capped)...)
-	reserve(t, p.frontends[0], capped, limit)
-	knows(t, p.frontends[1], append(names, capped)...)
-	waitSame(t, p.frontends[0], p.frontends[1], capped)
-	idleSet(t, c.to, map[string]int{names[0]: 2, capped: 2})
+	deployMarked(t, p.frontends[0], append(names, capped, calm)...)
+	for _, name := range []string{capped, calm} {
+		reserve(t, p.frontends[0], name, limit)
+		knows(t, p.frontends[1], append(names, capped, calm)...)
+		waitSame(t, p.frontends[0], p.frontends[1], name)
+	}
+	idleSet(t, c.to, map[string]int{names[0]: 2, capped: 2, calm: 2})
 	every := 40 * time.Millisecond
 	if long() {
 		every = 10 * time.Millisecond
 	}
-	many := startTraffic(t, c.to, every, 0, names...)
-	under := startTraffic(t, c.to, 30*time.Millisecond, 200*time.Millisecond, capped)
+	all := []*traffic{
+		startTraffic(t, c.to, every, 0, names...),
+		startTraffic(t, c.to, 30*time.Millisecond, 200*time.Millisecond, capped), // more than may run
+		startTraffic(t, c.to, 100*time.Millisecond, 200*time.Millisecond, calm),  // two at once
+	}
 	for began, i := time.Now(), 0; i < rounds && time.Since(began) < 5*time.Minute; i++ {
 		time.Sleep(pause)
 		role := roles[i%len(roles)]
@@ -179,36 +129,83 @@ func TestRandomKills(t *testing.T) {
 		c.strike(role)
 	}
 	time.Sleep(2 * time.Second)
-	var both sync.WaitGroup
-	both.Go(func() { many.stop() })
-	both.Go(func() { under.stop() })
-	both.Wait()
-	c.report(slices.Concat(many.seen(), under.seen()), capped, limit, quota)
+	var stopping sync.WaitGroup
+	for _, f := range all {
+		stopping.Go(func() { f.stop() })
+	}
+	stopping.Wait()
+	var answers []answer
+	for _, f := range all {
+		answers = append(answers, f.seen()...)
+	}
+	c.report(answers, map[string]int{capped: limit, calm: limit}, quota)
 }
 
 // report prints what was seen, and fails the test for what must not be.
-func (c *chaos) report(answers []answer, capped string, limit, quota int) {
+func (c *chaos) report(answers []answer, limits map[string]int, quota int) {
 	t := c.t
 	t.Helper()
-	count := map[verdict]int{}
+	count := map[string]map[verdict]int{}
+	judge := newCourt(c.kills, limits, answers)
 	var bad []answer
 	for _, a := range answers {
-		v := c.judge(&a, capped)
-		if count[v]++; v == wrong {
+		kind := a.function
+		if _, limited := limits[kind]; !limited {
+			kind = "the others"
+		}
+		if count[kind] == nil {
+			count[kind] = map[verdict]int{}
+		}
+		v := judge.judge(&a)
+		if count[kind][v]++; v == wrong {
 			bad = append(bad, a)
 		}
 	}
-	top := most(intervals(answers, capped))
-	recovered, after := c.recovery(answers, capped)
 	t.Logf("%d kills; %s", len(c.kills), summary(answers))
-	t.Logf("calls: %v; at most %d at once of %d allowed; the last slow or failed call ended %v after a kill (%s %s)",
-		count, top, limit, recovered.Round(time.Millisecond), after.role, after.id)
+	for _, kind := range slices.Sorted(maps.Keys(count)) {
+		t.Logf("calls of %s: %v", kind, count[kind])
+	}
+	t.Logf("%d connections were lost with a frontend and the call sent again to another; %d were refused", c.to.lost.Load(), c.to.refused.Load())
+	for function, limit := range limits {
+		beyond, within := judge.excesses(answers, function, quota)
+		t.Logf("%s: at most %d at once of %d allowed; %d times more than that while a lost manager was being replaced",
+			function, most(intervals(answers, function)), limit, within)
+		if len(beyond) > 0 {
+			t.Errorf("more calls of %s ran at once than its limit and the quotas of managers lost in the %v before (I3): %v", function, recoverWithin, beyond)
+		}
+	}
 	reportFailures(t, bad)
 	checkAlone(t, answers)
-	if top > limit+quota {
-		t.Errorf("%d calls ran at once, the limit is %d, and a lost manager's quota %d", top, limit, quota)
+	c.reportTroubles(judge.troubles(answers))
+}
+
+// reportTroubles prints for each role what its kills did to calls, and fails the test if that took too long.
+func (c *chaos) reportTroubles(list []trouble) {
+	t := c.t
+	t.Helper()
+	for _, role := range []string{"manager", "frontend", "worker", "engine"} {
+		n, kills, longest, last := 0, 0, time.Duration(0), time.Duration(0)
+		for _, k := range c.kills {
+			if k.role == role {
+				kills++
+			}
+		}
+		for _, one := range list {
+			if one.kill.role == role {
+				n, longest, last = n+1, max(longest, one.took()), max(last, one.after)
+			}
+		}
+		t.Logf("%d kills of a %s: %d calls were slow (%v) or failed, the longest took %v, the last ended %v after the kill",
+			kills, role, n, slowCall, longest.Round(time.Millisecond), last.Round(time.Millisecond))
 	}
-	if long() && recovered > recoverWithin {
-		t.Errorf("%v after a kill calls were still slow or failed, want at most %v", recovered, recoverWithin)
+	for i, one := range list {
+		if one.after <= recoverWithin || i == 10 {
+			break
+		}
+		t.Logf("%v after %s %s was killed at %v: call %d of %s, begun %v, took %v, %s: %v", one.after.Round(time.Millisecond), one.kill.role, one.kill.id,
+			one.kill.at.Format("15:04:05.000"), one.number, one.function, one.began.Format("15:04:05.000"), one.took().Round(time.Millisecond), one.verdict, one.err)
+	}
+	if long() && len(list) > 0 && list[0].after > recoverWithin {
+		t.Errorf("%v after a kill calls were still slow or failed, want at most %v", list[0].after, recoverWithin)
 	}
 }

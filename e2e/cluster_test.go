@@ -36,7 +36,7 @@ const clusterWithin = time.Minute
 // startCluster starts three engines that are a cluster, then the others as startProcesses does.
 func startCluster(t *testing.T, managers, frontends int, args ...string) (*processes, map[string]*serverproc.Server) {
 	t.Helper()
-	return startClusterWith(t, "engine,control", managers, frontends)
+	return startClusterWith(t, "engine,control", managers, frontends, args...)
 }
 
 // startClusterWith is startCluster with other roles of the engines' processes.

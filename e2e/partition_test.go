@@ -15,6 +15,9 @@ import (
 	"berth/internal/serverproc"
 )
 
+// cutOffWithin is what a call may take while its manager is cut off, on a busy machine: 3 s are meant.
+const cutOffWithin = 5 * time.Second
+
 // network is a bridge of this machine and network namespaces on it, each of which can be cut off.
 type network struct {
 	t      *testing.T
@@ -146,6 +149,14 @@ func TestAManagerThatIsCutOffIsReplacedAndComesBack(t *testing.T) {
 	t.Logf("%s; %d throttled; at most %d at once of %d allowed", summary(good), len(answers)-len(good), most(intervals(answers, "split")), limit)
 	reportFailures(t, good)
 	checkAlone(t, answers)
+	longest := time.Duration(0)
+	for _, a := range answers {
+		longest = max(longest, a.took())
+	}
+	t.Logf("the longest call took %v", longest.Round(time.Millisecond))
+	if longest > cutOffWithin {
+		t.Errorf("a call took %v while its manager was cut off, want at most %v", longest, cutOffWithin)
+	}
 	if top := most(intervals(answers, "split")); top > 2*limit {
 		t.Errorf("%d calls ran at once, the limit is %d, and the lost manager's quota as much", top, limit)
 	}

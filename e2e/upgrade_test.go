@@ -157,7 +157,7 @@ func TestUpgradeReplacesEveryProcess(t *testing.T) {
 		}
 	})
 	checkAlone(t, all)
-	t.Logf("in all: %s; %d connections were refused", summary(all), to.refused.Load())
+	t.Logf("in all: %d calls, one every %v while processes were replaced; %d failed; %d connections were refused", len(all), every, len(failed(all)), to.refused.Load())
 }
 
 // waitIdle waits until the managers know that nothing runs: a worker's word of it may come after the caller's answer.

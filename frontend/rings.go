@@ -16,6 +16,9 @@ import (
 const (
 	movedLimit  = 5 * time.Second
 	behindPause = 5 * time.Millisecond
+	// silentPause lies between two tries while none of a pool's managers answers: control makes a ring without them soon, or they are
+	// back. That is bounded by movedLimit too.
+	silentPause = 100 * time.Millisecond
 )
 
 // movedError ends a search: a manager goes by another ring version.
@@ -23,6 +26,13 @@ type movedError struct{ version uint64 }
 
 func (e *movedError) Error() string {
 	return fmt.Sprintf("the manager goes by ring version %d", e.version)
+}
+
+// silentError ends a search: no manager that could have admitted the call answers.
+type silentError struct{ managers []lambda.ManagerID }
+
+func (e *silentError) Error() string {
+	return fmt.Sprintf("the managers %v do not answer", e.managers)
 }
 
 // place is what a ring means for one pool. It is made once per pool, ring and limit.
@@ -89,16 +99,38 @@ func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireR
 		h, changed := f.cfg.Rings()
 		reservation, err := f.search(ctx, p, f.placeOf(p, h), req, provisioned)
 		var moved *movedError
-		if err == nil || !errors.As(err, &moved) {
+		var silent *silentError
+		if err == nil || !errors.As(err, &moved) && !errors.As(err, &silent) {
 			return reservation, err
 		}
 		if until.IsZero() {
 			until = time.Now().Add(movedLimit)
 		}
-		if err := f.awaitRing(ctx, h, changed, moved.version, time.Until(until)); err != nil {
+		if moved != nil {
+			err = f.awaitRing(ctx, h, changed, moved.version, time.Until(until))
+		} else {
+			err = awaitChange(ctx, changed, silent, time.Until(until))
+		}
+		if err != nil {
 			return lambda.Reservation{}, err
 		}
 	}
+}
+
+// awaitChange waits a little for another ring, or for a manager to be there again.
+func awaitChange(ctx context.Context, changed <-chan struct{}, silent *silentError, within time.Duration) error {
+	if within <= 0 {
+		return lambda.Errorf(lambda.ServiceFailure, "None of the function's managers %v answers, for %v now.", silent.managers, movedLimit)
+	}
+	limit := time.NewTimer(min(silentPause, within))
+	defer limit.Stop()
+	select {
+	case <-changed:
+	case <-limit.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // awaitRing waits until this frontend knows the ring that a manager goes by, or for a moment when it is the manager that is behind.

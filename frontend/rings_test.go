@@ -58,3 +58,34 @@ func TestARingHeardOfDuringALongSearchIsTried(t *testing.T) {
 		}
 	}
 }
+
+// A call whose managers are all lost waits for the ring that has others, and is not throttled: nobody has said that the limit is reached.
+func TestACallWaitsForARingWithoutTheLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{version: active, answers: []error{nil}}
+		feed := &ring.Feed{}
+		feed.Set(ringVersion(1))
+		alive := false
+		f := frontend.New(frontend.Config{
+			Catalog: s, Rings: feed.Get, Limit: func(lambda.PoolID) int { return 10 },
+			Manager:        func(lambda.ManagerID) (frontend.Manager, bool) { return s, alive },
+			Worker:         func(lambda.WorkerID) (frontend.Worker, bool) { return s, true },
+			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) { return "r1", nil },
+		})
+		if _, err := f.Invoke(t.Context(), ref, &lambda.Invocation{RequestID: "1"}); lambda.CodeOf(err) != lambda.ServiceFailure {
+			t.Errorf("without a manager the call ended with %v", err)
+		}
+		done := make(chan error)
+		began := time.Now()
+		go func() {
+			_, err := f.Invoke(t.Context(), ref, &lambda.Invocation{RequestID: "2"})
+			done <- err
+		}()
+		time.Sleep(2 * time.Second)
+		alive = true
+		feed.Set(ringVersion(2))
+		if err := <-done; err != nil || time.Since(began) != 2*time.Second {
+			t.Errorf("the call ended with %v after %v, want none after 2s", err, time.Since(began))
+		}
+	})
+}

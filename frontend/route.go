@@ -31,7 +31,7 @@ type route struct {
 
 // search finds an environment under one ring. Designs in play: draws in S for an idle one (E), then one made by a manager of S, then a
 // larger S (A, B), then the managers beyond it. A call is throttled only when all managers were seen at their quota at one
-// moment. The error is TooManyRequests then, or a movedError.
+// moment. The error is TooManyRequests then, or a movedError or silentError.
 func (f *Frontend) search(ctx context.Context, p *poolView, at *place, req lambda.AcquireRequest, provisioned bool) (lambda.Reservation, error) {
 	r, limit, useful := at.history.Current, at.limit, at.useful
 	req.Ring = uint64(r.Version())
@@ -57,6 +57,9 @@ func (f *Frontend) search(ctx context.Context, p *poolView, at *place, req lambd
 		if err != nil || answer.Verdict == lambda.Granted {
 			return answer.Reservation, err
 		}
+	}
+	if len(c.last) == 0 && len(c.dead) > 0 { // nobody has said that the limit is reached: a ring without the dead ones comes
+		return lambda.Reservation{}, &silentError{c.dead}
 	}
 	return c.confirm(ctx)
 }

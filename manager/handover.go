@@ -10,6 +10,9 @@ import (
 	"berth/lambda"
 )
 
+// handedAtOnce is how many environments of several pools one answer brings: the calls of all of them wait for it, in 1–2 ms.
+const handedAtOnce = 100
+
 // will says who gets what of a pool, under the newest ring under which anybody asked. Guarded by pool.mu.
 type will struct {
 	version uint64
@@ -39,45 +42,25 @@ func (m *Manager) HandOver(ctx context.Context, req lambda.HandOverRequest) (lam
 			len(req.Pools), req.Successor, req.Ring, lambda.MaxHandedPools)
 	}
 	m.waitRecovered(ctx)
-	held := make(map[*pool][]*environment, len(req.Pools))
-	for _, ask := range req.Pools {
-		p := m.pool(ask.Pool)
-		p.mu.Lock()
-		m.fence(p, req.Ring)
-		p.mu.Unlock()
-		held[p] = nil
-	}
-	m.collect(held) // after the fence: what is not there now never will be, but by this manager's own hand-overs
 	budget := lambda.MaxHandedEnvironments
 	var answer lambda.HandOverAnswer
-	for _, ask := range req.Pools {
-		p := m.pool(ask.Pool)
-		answer.Pools = append(answer.Pools, m.handPool(p, &req, ask, held[p], &budget))
+	for i, ask := range req.Pools {
+		if i == 1 { // what one pool has goes at once
+			budget = max(0, budget-lambda.MaxHandedEnvironments+handedAtOnce)
+		}
+		answer.Pools = append(answer.Pools, m.handPool(m.pool(ask.Pool), &req, ask, &budget))
 	}
 	return answer, nil
 }
 
-// collect finds the environments of the given pools, in the order of their ids.
-func (m *Manager) collect(held map[*pool][]*environment) {
-	m.environments.Range(func(_, v any) bool {
-		e := v.(*environment)
-		p := e.set.poolOf(e)
-		if list, asked := held[p]; asked {
-			held[p] = append(list, e)
-		}
-		return true
-	})
-	for _, list := range held {
-		slices.SortFunc(list, func(a, b *environment) int { return cmp.Compare(a.id, b.id) })
-	}
-}
-
-func (m *Manager) handPool(p *pool, req *lambda.HandOverRequest, ask lambda.PoolHandOver, list []*environment, budget *int) lambda.HandedPool {
+// handPool answers for one pool. Its lock is held for as long, and no other's.
+func (m *Manager) handPool(p *pool, req *lambda.HandOverRequest, ask lambda.PoolHandOver, budget *int) lambda.HandedPool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	out := lambda.HandedPool{Pool: p.id}
-	t := p.tenure.Load()
+	t := m.fence(p, req.Ring)
+	list := p.roster.all() // after the fence: what is not there now never will be, but by this manager's own hand-overs
 	given := p.estateOf(req.Ring, req.Successor)
 	given.asked = now
 	if t.version > req.Ring {

@@ -3,7 +3,6 @@ package manager
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -14,13 +13,12 @@ import (
 
 // Limits of asking predecessors. Only the hand-off limit holds up calls; the rest goes on in the background.
 const (
-	askAgainLimit  = time.Second // for the answer of a predecessor that did not answer at once
-	askAgainTries  = 4           // of those
-	maxAsks        = 300         // while environments are being started there
-	firstAskPause  = 2 * time.Millisecond
-	lastAskPause   = 100 * time.Millisecond
-	adoptLimit     = time.Second
-	announceRounds = 3
+	askAgainLimit = time.Second // for the answer of a predecessor that did not answer at once
+	askAgainTries = 4           // of those
+	maxAsks       = 300         // while environments are being started there
+	firstAskPause = 2 * time.Millisecond
+	lastAskPause  = 100 * time.Millisecond
+	adoptLimit    = time.Second
 )
 
 // claim is one pool that a predecessor is asked for.
@@ -30,12 +28,14 @@ type claim struct {
 	h *heritage
 }
 
-// pull asks a predecessor for pools until it has handed over what it holds. If it does not answer, its environments are adopted
-// from the workers; it is tried some more times all the same, because a slow one gives them up only when it is asked.
-func (m *Manager) pull(ctx context.Context, from lambda.ManagerID, claims []*claim) {
+// pull asks a predecessor for pools until it has handed over what it holds. If it does not answer within a limit, its environments are adopted
+// from the workers; it is tried some more times all the same, because a slow one gives them up only when it is asked. through is told
+// when what could be had at once is here: the rest is still being started there, or the predecessor is lost.
+func (m *Manager) pull(ctx context.Context, from lambda.ManagerID, claims []*claim, limit time.Duration, through func()) {
+	defer through()
 	m.owe(claims, true)
 	defer m.owe(claims, false)
-	open, limit, failed := claims, m.cfg.HandOffLimit*3/5, 0 // the rest is for asking the workers instead
+	open, failed := claims, 0
 	pause := firstAskPause
 	for asks := 0; len(open) > 0 && asks < maxAsks; asks++ {
 		next, more, err := m.ask(ctx, from, open, limit)
@@ -50,6 +50,9 @@ func (m *Manager) pull(ctx context.Context, from lambda.ManagerID, claims []*cla
 		}
 		if err == nil {
 			open = next
+		}
+		if !more {
+			through()
 		}
 		if len(open) > 0 && !more && !sleep.For(ctx, pause) {
 			return
@@ -248,44 +251,6 @@ func (m *Manager) heir(p *pool, epoch uint64, k lambda.HandedKey, h lambda.Hande
 		}
 	}
 	return e
-}
-
-// announce tells the workers who owns the environments now, so that their words come here, and hears what was said to the owner
-// before. An environment that was reserved between the question and the answer is asked about again.
-func (m *Manager) announce(come []*environment) {
-	byWorker := map[lambda.WorkerID][]*environment{}
-	for _, e := range come {
-		byWorker[e.worker] = append(byWorker[e.worker], e)
-	}
-	for _, id := range slices.Sorted(maps.Keys(byWorker)) {
-		m.spawn(func(ctx context.Context) {
-			list := byWorker[id]
-			for range announceRounds {
-				now := time.Now()
-				told := &holdings{request: lambda.RenewRequest{Owner: m.cfg.ID}}
-				for _, e := range list {
-					if h, ok := e.set.holding(e, now, true); ok {
-						told.environments = append(told.environments, e)
-						told.request.Holdings = append(told.request.Holdings, h)
-					}
-				}
-				if len(told.environments) == 0 {
-					return
-				}
-				number := make([]uint64, len(told.environments)) // the order of Holdings changes
-				for i, h := range told.request.Holdings {
-					number[i] = h.Reservation
-				}
-				m.renewOn(ctx, now, id, told)
-				list = nil
-				for i, e := range told.environments {
-					if e.set.reservedSince(e, number[i]) {
-						list = append(list, e)
-					}
-				}
-			}
-		})
-	}
 }
 
 // lostOwner is a manager that did not answer under a ring, and owns nothing any more.

@@ -6,13 +6,6 @@ import (
 	"berth/lambda"
 )
 
-// poolOf returns the pool of e's last call, or that it was made for.
-func (s *set) poolOf(e *environment) *pool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return e.pool
-}
-
 func (s *set) epochOf(e *environment) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +96,7 @@ func (s *set) give(e *environment, p *pool, to lambda.ManagerID) (h lambda.Hande
 		h.State, h.Since, h.Expires = lambda.HandedInUse, e.began, e.expires
 	}
 	s.unlist(e)
-	e.state = given
+	e.gave()
 	s.released(e, before)
 	s.total--
 	return h, handed
@@ -138,8 +131,7 @@ func (s *set) come(e *environment, since time.Time) {
 	defer s.mu.Unlock()
 	e.coming = false
 	if e.state == idle {
-		s.list(e)
-		s.sortIdle()
+		s.listByAge(e)
 	}
 	if e.record != nil && e.state != warming {
 		e.record.habit.Came(e.state == reserved, since)

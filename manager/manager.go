@@ -93,24 +93,25 @@ type Config struct {
 // Manager keeps one set of environments per environment key. Locks are per set: calls of different functions never wait
 // for one another; what they share is one atomic counter per pool.
 type Manager struct {
-	cfg          Config
-	pools        sync.Map // lambda.PoolID → *pool
-	sets         sync.Map // lambda.EnvironmentKey → *set
-	isolated     sync.Map // functionID → *isolated
-	environments sync.Map // lambda.EnvironmentID → *environment
-	provisions   *provisions
-	room         room
-	records      sync.Map     // lambda.EnvironmentKey without ConfigID and Runtime → *record
-	crowded      bool         // there are more records than maxRecords; the sweep's own
-	warming      atomic.Int64 // environments that the policy is making ahead of calls
-	rng          *rand.Rand
-	lost         sync.Map // lostOwner → struct{}: nothing of it is left on any worker
-	recovered    atomic.Pointer[chan struct{}]
-	offering     atomic.Bool
-	leaving      sync.Map      // lambda.WorkerID → struct{}: see Leave
-	doubted      sync.Map      // lambda.WorkerID → struct{}: being asked whether it is there
-	followed     atomic.Uint64 // the ring version under which all pools have a tenure
-	settled      atomic.Uint64 // see Settled
+	cfg           Config
+	pools         sync.Map // lambda.PoolID → *pool
+	sets          sync.Map // lambda.EnvironmentKey → *set
+	isolated      sync.Map // functionID → *isolated
+	environments  sync.Map // lambda.EnvironmentID → *environment
+	provisions    *provisions
+	room          room
+	records       sync.Map     // lambda.EnvironmentKey without ConfigID and Runtime → *record
+	crowded       bool         // there are more records than maxRecords; the sweep's own
+	warming       atomic.Int64 // environments that the policy is making ahead of calls
+	rng           *rand.Rand
+	lost          sync.Map // lostOwner → struct{}: nothing of it is left on any worker
+	recovered     atomic.Pointer[chan struct{}]
+	offering      atomic.Bool
+	announcements announcements
+	leaving       sync.Map      // lambda.WorkerID → struct{}: see Leave
+	doubted       sync.Map      // lambda.WorkerID → struct{}: being asked whether it is there
+	followed      atomic.Uint64 // the ring version under which all pools have a tenure
+	settled       atomic.Uint64 // see Settled
 
 	life       context.Context // ends with Run
 	stop       context.CancelFunc
@@ -343,6 +344,7 @@ func (m *Manager) register(key lambda.EnvironmentKey, e *environment) {
 		if e.set.add(e) {
 			e.set.isolated.count(1)
 			m.environments.Store(e.id, e)
+			e.set.enlist(e)
 			return
 		}
 		// The set was dropped between the look-up and add: its place in the map is free again.

@@ -28,6 +28,7 @@ type pool struct {
 	released atomic.Uint64 // see lambda.Load.Released
 	tenure   atomic.Pointer[tenure]
 	gains    sync.Map // function name → *rate.Limiter
+	roster   roster   // its environments here
 
 	mu    sync.Mutex // hand-overs of the pool; taken before set.mu
 	will  will

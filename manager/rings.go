@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"berth/lambda"
@@ -13,8 +14,9 @@ import (
 )
 
 const (
-	// offerBatch is how many pools of an offer are asked for at once: a call that needs one of them waits for the batch.
-	offerBatch = 100
+	// offerBatch is how many pools of an offer are asked for at once. A call that needs one of them waits for the batch; one that needs
+	// another asks for that by itself.
+	offerBatch = 16
 	offerLimit = 2 * time.Second
 )
 
@@ -126,14 +128,15 @@ func (m *Manager) offers(h *ring.History) map[lambda.ManagerID][]lambda.PoolID {
 		}
 		return true
 	})
-	offers := map[lambda.ManagerID][]lambda.PoolID{}
+	offers, told := map[lambda.ManagerID][]lambda.PoolID{}, map[wish]bool{}
 	for w := range held {
 		to := []lambda.ManagerID{w.heir}
 		if w.heir == "" {
 			to = m.heirs(h, w.pool)
 		}
 		for _, id := range to {
-			if id != m.cfg.ID && !slices.Contains(offers[id], w.pool.id) {
+			if one := (wish{w.pool, id}); id != m.cfg.ID && !told[one] {
+				told[one] = true
 				offers[id] = append(offers[id], w.pool.id)
 			}
 		}
@@ -167,7 +170,14 @@ func (m *Manager) Offer(ctx context.Context, req lambda.OfferRequest) error {
 	m.spawn(func(ctx context.Context) {
 		for pools := range slices.Chunk(req.Pools, offerBatch) {
 			if claims := m.claims(h, req.Manager, pools); len(claims) > 0 {
-				m.pull(ctx, req.Manager, claims)
+				done := make(chan struct{})
+				through := sync.OnceFunc(func() { close(done) })
+				// Who offers lives. It may be slow: then one call goes on without it, but not those of all these pools.
+				m.spawn(func(ctx context.Context) { m.pull(ctx, req.Manager, claims, askAgainLimit, through) })
+				select {
+				case <-done: // the next ones need not wait for what is being started of these
+				case <-ctx.Done():
+				}
 			}
 		}
 	})

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -97,15 +98,10 @@ func (s *set) remove(e *environment) bool {
 		e.record.pause(time.Now())
 	}
 	s.unlist(e)
-	e.state = given
+	e.gave()
 	s.total--
 	s.dead = s.total == 0
 	return s.dead
-}
-
-// sortIdle puts the most recently used on top.
-func (s *set) sortIdle() {
-	slices.SortStableFunc(s.idle, func(a, b *environment) int { return a.since.Compare(b.since) })
 }
 
 // inUse reports whether a call has e, or may have it soon.
@@ -150,8 +146,14 @@ func (s *set) take(p *pool, t *tenure, quota int, now, expires time.Time, avoid 
 		}
 	}
 	e = (*list)[at]
+	if !e.callOf(p, t) {
+		if list == &s.idle {
+			p.release()
+		}
+		return nil, 0, lambda.Moved
+	}
 	*list = slices.Delete(*list, at, at+1)
-	e.state, e.pool, e.expires, e.asked, e.began = reserved, p, expires, false, now
+	e.state, e.expires, e.asked, e.began = reserved, expires, false, now
 	e.number++
 	s.worth.used(now)
 	if e.record != nil {
@@ -211,6 +213,16 @@ func (s *set) list(e *environment) {
 	default:
 		s.idle = append(s.idle, e)
 	}
+}
+
+// listByAge is list for an environment that was idle before it came here: the most recently used stay on top.
+func (s *set) listByAge(e *environment) {
+	if e.heir != "" || e.provision != nil {
+		s.list(e)
+		return
+	}
+	at := sort.Search(len(s.idle), func(i int) bool { return s.idle[i].since.After(e.since) })
+	s.idle = slices.Insert(s.idle, at, e)
 }
 
 // retire marks an environment that was made ahead and is no longer wanted. True when nothing runs in it: the caller ends

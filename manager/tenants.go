@@ -158,7 +158,7 @@ func (s *set) takeUnbound(p *pool, t *tenure, quota int, now time.Time) (e *envi
 	e = s.idle[n]
 	s.idle[n] = nil
 	s.idle = s.idle[:n]
-	e.state = given
+	e.gave()
 	s.total--
 	s.worth.used(now)
 	return e, e.number + 1, lambda.Granted

@@ -208,12 +208,13 @@ func (m *Manager) fence(p *pool, version uint64) *tenure {
 // within the hand-off limit counts as lost: calls wait no longer for it (invariant I3).
 func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 	t.begin.Do(func() {
+		within := m.cfg.HandOffLimit * 3 / 5 // the rest is for asking the workers instead
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, h := range t.heritage {
 			if !h.asking && !h.resolved {
 				h.asking = true
-				m.spawn(func(ctx context.Context) { m.pull(ctx, h.manager, []*claim{{p, t, h}}) })
+				m.spawn(func(ctx context.Context) { m.pull(ctx, h.manager, []*claim{{p, t, h}}, within, func() {}) })
 			}
 		}
 	})

@@ -47,6 +47,7 @@ type cluster struct {
 	runtimes *runtimes.Set // with worker
 
 	silent      silentManagers
+	heard       []*members.Tracked // the managers of the last view; changed's own
 	places      codePlaces
 	joined      func(*members.View)         // told of changes too; may be nil
 	stopServing func(context.Context) error // the public API; nil without
@@ -54,9 +55,20 @@ type cluster struct {
 
 // changed is told of every view of the members.
 func (c *cluster) changed(v *members.View) {
+	c.abandonLost(v)
 	if c.joined != nil {
 		c.joined(v)
 	}
+}
+
+// abandonLost ends the calls that wait for managers that are not in the view any more: one that is cut off never answers.
+func (c *cluster) abandonLost(v *members.View) {
+	for _, m := range c.heard {
+		if now, lives := v.Manager(lambda.ManagerID(m.ID)); !lives || now.Boot != m.Boot {
+			c.client.Abandon(m.Address)
+		}
+	}
+	c.heard = v.Managers
 }
 
 // Rings returns the ring versions in force, as the control role makes them, and a channel that is closed when there is a

@@ -33,6 +33,7 @@ type Client struct {
 	security *tls.Config
 	codec    *codec
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
+	open     openConns
 
 	mu     sync.Mutex
 	idle   map[string][]*clientConn // by address; the last was used last

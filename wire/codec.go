@@ -45,6 +45,8 @@ func newCodec() (*codec, error) {
 	sum := sha256.New()
 	for _, t := range []reflect.Type{
 		reflect.TypeFor[lambda.AcquireRequest](), reflect.TypeFor[lambda.Answer](), reflect.TypeFor[[]Notice](),
+		reflect.TypeFor[lambda.HandOverRequest](), reflect.TypeFor[lambda.HandOverAnswer](), reflect.TypeFor[lambda.OfferRequest](),
+		reflect.TypeFor[lambda.RenewRequest](), reflect.TypeFor[lambda.RenewAnswer](), reflect.TypeFor[lambda.AdoptAnswer](),
 		reflect.TypeFor[invokeMeta](), reflect.TypeFor[outcomeMeta](), reflect.TypeFor[nothing](),
 	} {
 		var description strings.Builder

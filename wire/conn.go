@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,10 +30,14 @@ type clientConn struct {
 	doc       []byte // used again
 	compact   bool
 	reusable  bool // after a call: it is in order
+	use       atomic.Int32
 	idleSince time.Time
 }
 
-func (c *clientConn) close() { _ = c.conn.Close() } // it is given up whatever close says
+func (c *clientConn) close() {
+	c.client.open.remove(c)
+	_ = c.conn.Close() // it is given up whatever close says
+}
 
 // past makes whoever reads or writes give up now.
 var past = time.Unix(1, 0)
@@ -65,6 +70,7 @@ func (c *Client) connect(ctx context.Context, addr string, deadline time.Time) (
 		return nil, unsent(context.Cause(ctx))
 	}
 	_ = conn.SetWriteDeadline(time.Time{}) // reads get one with each call
+	c.open.add(cc)
 	return cc, nil
 }
 
@@ -138,6 +144,12 @@ func (c *clientConn) exchange(ctx context.Context, deadline time.Time, r *reques
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return nil, unsent(err)
 	}
+	c.use.Store(useOf(r.operation))
+	defer func() {
+		if c.use.Swap(idleUse) == abandonedUse {
+			c.reusable = false
+		}
+	}()
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(past) })
 		defer func() { c.reusable = stop() && c.reusable }()
