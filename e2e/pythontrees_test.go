@@ -14,6 +14,13 @@ import (
 // removed is the module of the standard library that the second version of the runtime lacks.
 const removed = "colorsys"
 
+// What no function of these tests needs: the smaller an image, the sooner it is stored.
+var (
+	leftOut = []string{"test", "dist-packages", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo", "pydoc_data", "distutils", "asyncio", "email",
+		"xml", "xmlrpc", "multiprocessing", "unittest", "http", "html", "wsgiref", "venv", "ctypes", "sqlite3", "curses", "dbm", "lib-dynload"}
+	usual = regexp.MustCompile(`^(__init__|aliases|utf_8|latin_1|ascii)\.py|^__pycache__$`) // encodings
+)
+
 // pythonTrees copies the distribution's Python into two directories, each the root of a file system: as it is, and without the
 // removed module.
 func pythonTrees(t *testing.T) (runtime, whole, lacking string) {
@@ -37,9 +44,9 @@ func pythonTrees(t *testing.T) (runtime, whole, lacking string) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains([]string{"test", "dist-packages", "idlelib", "ensurepip", "lib2to3", "tkinter", "pydoc_data"}, d.Name()),
-			d.IsDir() && strings.HasPrefix(d.Name(), "config-"):
+		case d.IsDir() && slices.Contains(leftOut, d.Name()), d.IsDir() && strings.HasPrefix(d.Name(), "config-"):
 			return filepath.SkipDir
+		case filepath.Base(filepath.Dir(path)) == "encodings" && !usual.MatchString(d.Name()):
 		case d.Type().IsRegular():
 			files = append(files, path)
 		}

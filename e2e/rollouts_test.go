@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,30 +121,35 @@ func realRollout(t *testing.T, bed *rolloutBed, figures *rolloutFigures, runtime
 		return out
 	}
 	command("runtime", "publish", runtime, "--from", "dir:"+whole)
+	command("runtime", "add", runtime, "--from", "dir:"+lacking)
 	names := makeRolloutFunctions(t, bed.clients()[0], figures, runtime)
 	for _, c := range bed.clients() {
 		waitActive(t, c, names[len(names)-1])
 	}
 	load := &rolloutLoad{bed: bed, failed: map[string]int{}}
+	load.names.Store(&names)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var callers sync.WaitGroup
 	for i := range 3 {
-		callers.Go(func() { load.run(ctx, names, i, 3) })
+		callers.Go(func() { load.run(ctx, load.names.Load, i, 3) })
 	}
-	broken := slices.Sorted(maps.Keys(figures.broken))
-	callers.Go(func() { load.run(ctx, broken, 0, 1) }) // often, so that on a slow machine they are found out as well
+	broken := slices.Sorted(maps.Keys(figures.broken)) // often called, so that on a slow machine they are found out as well
+	callers.Go(func() { load.run(ctx, func() *[]string { return &broken }, 0, 1) })
 
 	began := time.Now()
-	command("runtime", "publish", runtime, "--candidate", "--from", "dir:"+lacking)
+	command("runtime", "publish", runtime, "--candidate", "--version", "2")
 	detail := func() (d admin.RolloutDetail) {
 		if all := bed.clients(); len(all) > 0 {
 			d, _ = all[0].Rollout(t.Context(), runtime, admin.MaxRolloutFunctions) // a failure is a rollout of nothing
 		}
+		load.favour(names, d.Evidence)
 		return d
 	}
 	waitLong(t, "the first function is pinned", func() bool { return detail().Functions["Incompatible"] > 0 })
+	pinned, before := time.Since(began), load.calls.Load()
 	bed.interrupt()
+	back := time.Since(began)
 	waitLong(t, "the rollout is done", func() bool { return detail().Phase == "done" })
 	took := time.Since(began)
 	stop()
@@ -151,6 +157,7 @@ func realRollout(t *testing.T, bed *rolloutBed, figures *rolloutFigures, runtime
 
 	d := detail()
 	t.Logf("%d calls in %v; verdicts %v; calls that callers saw fail: %v", load.calls.Load(), took.Round(time.Second), d.Functions, load.failed)
+	t.Logf("the first pin came after %v and %d calls, the kill was over after %v", pinned.Round(time.Second), before, back.Round(time.Second))
 	checkVerdicts(t, d, figures, load)
 	var state client.Runtime
 	if err := json.Unmarshal([]byte(command("runtime", "show", runtime)), &state); err != nil || state.Current != state.Releases[1].ID || state.Candidate != "" {
@@ -241,21 +248,34 @@ func checkMoved(t *testing.T, c *client.Client, figures *rolloutFigures, names [
 // rolloutLoad calls functions in turn until it is told to stop, and counts what callers saw fail.
 type rolloutLoad struct {
 	bed    *rolloutBed
+	names  atomic.Pointer[[]string] // some more than once: they are called more often
 	calls  atomic.Int64
 	mu     sync.Mutex
 	failed map[string]int
 	errors []string
 }
 
-func (l *rolloutLoad) run(ctx context.Context, names []string, from, step int) {
-	for i := from; ctx.Err() == nil; i += step {
-		clients := l.bed.clients()
+// favour calls functions without a verdict more often: the rollout waits for them.
+func (l *rolloutLoad) favour(names []string, evidence []admin.RolloutFunction) {
+	var more []string
+	for _, f := range evidence {
+		if f.Verdict == "" {
+			more = append(more, f.Function)
+		}
+	}
+	names = slices.Concat(names, slices.Repeat(more, 1+len(names)/(1+len(more))))
+	l.names.Store(&names)
+}
+
+func (l *rolloutLoad) run(ctx context.Context, from func() *[]string, first, step int) {
+	for i := first; ctx.Err() == nil; i += step {
+		clients, names := l.bed.clients(), *from()
 		if len(clients) == 0 {
 			time.Sleep(20 * time.Millisecond)
 			continue
 		}
 		c, name := clients[i%len(clients)], names[i%len(names)]
-		out, err := c.Lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Payload: fmt.Appendf(nil, `{"n":%d}`, i/len(names))})
+		out, err := c.Lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Payload: fmt.Appendf(nil, `{"n":%d}`, rand.IntN(2))})
 		l.calls.Add(1)
 		if ctx.Err() != nil || !slices.Contains(l.bed.clients(), c) { // the server was killed meanwhile
 			continue
