@@ -257,9 +257,14 @@ func (s *Server) changeRuntime(c *call, name string, body []byte) (*runtimeDocum
 	}
 	if in.Publish || in.Candidate {
 		_, err := s.cfg.Catalog.EditRuntime(c.r.Context(), name, func(state *lambda.RuntimeState) error {
-			if in.Candidate {
+			switch {
+			case in.Candidate && state.Current == id:
+				return lambda.Errorf(lambda.ResourceConflict, "This is the current version of %s already.", name)
+			case in.Candidate && state.Candidate == id:
+				return lambda.Errorf(lambda.ResourceConflict, "A rollout of this version of %s goes on already. See `berth rollout show %[1]s`.", name)
+			case in.Candidate:
 				state.Candidate = id
-			} else {
+			default:
 				state.Current, state.Candidate = id, ""
 			}
 			return nil

@@ -120,7 +120,7 @@ func realRollout(t *testing.T, bed *rolloutBed, figures *rolloutFigures, runtime
 		}
 		return out
 	}
-	command("runtime", "publish", runtime, "--from", "dir:"+whole)
+	command("runtime", "publish", runtime, "--at-once", "--from", "dir:"+whole)
 	command("runtime", "add", runtime, "--from", "dir:"+lacking)
 	names := makeRolloutFunctions(t, bed.clients()[0], figures, runtime)
 	for _, c := range bed.clients() {
@@ -138,7 +138,7 @@ func realRollout(t *testing.T, bed *rolloutBed, figures *rolloutFigures, runtime
 	callers.Go(func() { load.run(ctx, func() *[]string { return &broken }, 0, 1) })
 
 	began := time.Now()
-	command("runtime", "publish", runtime, "--candidate", "--version", "2")
+	command("runtime", "publish", runtime, "--version", "2")
 	detail := func() (d admin.RolloutDetail) {
 		if all := bed.clients(); len(all) > 0 {
 			d, _ = all[0].Rollout(t.Context(), runtime, admin.MaxRolloutFunctions) // a failure is a rollout of nothing

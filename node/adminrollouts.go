@@ -97,7 +97,7 @@ func (o *operations) rollout(runtime, limit string) (any, error) {
 	}
 	r, ok := o.catalog.Rollout(runtime)
 	if !ok {
-		return nil, lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100q yet.", runtime)
+		return nil, lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100s yet. `berth runtime publish %[1]s` begins one.", runtime)
 	}
 	functions := o.trialsOf(r)
 	out := admin.RolloutDetail{Rollout: o.describeRollout(r, functions), Evidence: []admin.RolloutFunction{}}
