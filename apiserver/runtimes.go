@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -240,6 +241,13 @@ func (s *Server) changeRuntime(c *call, name string, body []byte) (*runtimeDocum
 	}
 	if id == "" {
 		release, err := s.cfg.Images.Release(c.r.Context(), name, in.From)
+		if known := (*lambda.Error)(nil); err != nil && !errors.As(err, &known) { // who asks runs the server, and may read why
+			s.log.Warn("an image could not be made a version of a runtime", "runtime", name, "from", in.From, "err", err)
+			err = invalid("No version could be made of %.200q: %v", in.From, err)
+			if strings.HasPrefix(in.From, "/") || strings.HasPrefix(in.From, ".") {
+				err = invalid("%.200q is not an image; for a directory of the server write dir:%.200[1]s", in.From)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -42,6 +42,10 @@ A function's owner is told by the tag berth:rollout-notice, the ARN of a destina
 			if a.json {
 				return a.printJSON(admin.Rollouts{Rollouts: all})
 			}
+			if len(all) == 0 {
+				a.err.Printf("there was no rollout yet: \"berth runtime publish NAME --from IMAGE\" begins one\n")
+				return nil
+			}
 			a.showRollouts(all...)
 			return nil
 		}),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -129,11 +130,12 @@ VERSION is a number or digest that "berth runtime show" lists, or "host". --from
 		if change.Version, err = versionID(ctx, c, args[0], change.Version); err != nil {
 			return err
 		}
-		if err := a.changeRuntime(ctx, c, args[0], change); err != nil || a.json {
+		if err := a.changeRuntime(ctx, c, args[0], change); err != nil {
 			return err
 		}
 		switch {
 		case change.Candidate:
+			awaitRollout(ctx, c, args[0])
 			a.err.Printf("functions move to it by trial: berth rollout show %s\n", args[0])
 		case nothing && !atOnce:
 			a.err.Printf("no version of %s could run functions before, so they run in this one at once\n", args[0])
@@ -142,6 +144,30 @@ VERSION is a number or digest that "berth runtime show" lists, or "host". --from
 	})
 	return cmd
 }
+
+// awaitRollout waits until the rollout of a runtime's candidate is there, so that the next command may be to pause or abort it. It
+// begins within a second or two, unless the server is in trouble: then it begins later.
+func awaitRollout(ctx context.Context, c *client.Client, name string) {
+	ctx, cancel := context.WithTimeout(ctx, rolloutBegins)
+	defer cancel()
+	for ctx.Err() == nil {
+		now, err := c.Runtime(ctx, name)
+		r, rerr := c.Rollout(ctx, name, 0)
+		if err == nil && rerr == nil && (now.Candidate == "" || r.To == now.Candidate && r.Phase == "running") {
+			return
+		}
+		select {
+		case <-time.After(rolloutLook):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// rolloutBegins bounds the wait for a rollout's beginning, which is looked for every rolloutLook.
+const (
+	rolloutBegins = 5 * time.Second
+	rolloutLook   = 100 * time.Millisecond
+)
 
 // versionID finds the digest of a version that is given by its number; what is no number is a digest already.
 func versionID(ctx context.Context, c *client.Client, name, version string) (string, error) {
