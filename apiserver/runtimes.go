@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -240,6 +241,13 @@ func (s *Server) changeRuntime(c *call, name string, body []byte) (*runtimeDocum
 	}
 	if id == "" {
 		release, err := s.cfg.Images.Release(c.r.Context(), name, in.From)
+		if known := (*lambda.Error)(nil); err != nil && !errors.As(err, &known) { // who asks runs the server, and may read why
+			s.log.Warn("an image could not be made a version of a runtime", "runtime", name, "from", in.From, "err", err)
+			err = invalid("No version could be made of %.200q: %v", in.From, err)
+			if strings.HasPrefix(in.From, "/") || strings.HasPrefix(in.From, ".") {
+				err = invalid("%.200q is not an image; for a directory of the server write dir:%.200[1]s", in.From)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -257,9 +265,14 @@ func (s *Server) changeRuntime(c *call, name string, body []byte) (*runtimeDocum
 	}
 	if in.Publish || in.Candidate {
 		_, err := s.cfg.Catalog.EditRuntime(c.r.Context(), name, func(state *lambda.RuntimeState) error {
-			if in.Candidate {
+			switch {
+			case in.Candidate && state.Current == id:
+				return lambda.Errorf(lambda.ResourceConflict, "This is the current version of %s already.", name)
+			case in.Candidate && state.Candidate == id:
+				return lambda.Errorf(lambda.ResourceConflict, "A rollout of this version of %s goes on already. See `berth rollout show %[1]s`.", name)
+			case in.Candidate:
 				state.Candidate = id
-			} else {
+			default:
 				state.Current, state.Candidate = id, ""
 			}
 			return nil

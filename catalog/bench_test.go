@@ -96,3 +96,42 @@ func BenchmarkResolve(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRuntimeChoice is what each call asks: for a function of a runtime without versions of its own, of one with, and pinned.
+func BenchmarkRuntimeChoice(b *testing.B) {
+	c := open(b, full(b))
+	v := func(name string) *lambda.Version {
+		t, err := c.Resolve(lambda.Ref{Account: account, Region: region, Function: name})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return t.Version
+	}
+	plain, pinned := v("function-000001"), v("function-000002")
+	for _, id := range []lambda.RuntimeVersionID{"one", "two"} {
+		if _, err := c.AddRelease(b.Context(), pinned.Runtime, lambda.RuntimeRelease{ID: id}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := c.EditRuntime(b.Context(), pinned.Runtime, func(s *lambda.RuntimeState) error { s.Current = "two"; return nil }); err != nil {
+		b.Fatal(err)
+	}
+	trial := &Trial{RuntimeTrial: lambda.RuntimeTrial{ID: "t", Runtime: pinned.Runtime, Code: pinned.Code, Version: "one", Pinned: true}}
+	if err := c.SetRuntimeTrial(b.Context(), id("function-000002"), lambda.Latest, trial); err != nil {
+		b.Fatal(err)
+	}
+	plain, pinned = v("function-000001"), v("function-000002")
+	for name, one := range map[string]struct {
+		v    *lambda.Version
+		want lambda.RuntimeVersionID
+	}{"moved": {plain, "two"}, "pinned": {pinned, "one"}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := c.RuntimeChoice(one.v).Version; got != one.want {
+					b.Fatal(got)
+				}
+			}
+		})
+	}
+}

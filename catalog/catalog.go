@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"berth/lambda"
@@ -22,11 +23,12 @@ import (
 
 // Catalog reads from a mirror and writes to a store. Values that it returns are shared: not to be changed.
 type Catalog struct {
-	store  store.Catalog
-	mirror *store.Mirror[*record]
-	region string
-	rings  rings
-	ready  chan struct{}
+	store   store.Catalog
+	mirror  *store.Mirror[*record]
+	region  string
+	rings   rings
+	choices atomic.Pointer[choices]
+	ready   chan struct{}
 }
 
 // New makes a Catalog of the functions of one region; the others' ARNs are not reachable in it. Nothing is read before Run.

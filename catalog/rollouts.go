@@ -99,7 +99,7 @@ func (c *Catalog) EditRollout(ctx context.Context, runtime string, edit func(*Ro
 	err := c.retry(ctx, func(ctx context.Context) error {
 		old, revision, err := get[Rollout](c, key)
 		if err != nil {
-			return lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100s yet. `berth runtime publish %[1]s --candidate` begins one.", runtime)
+			return lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100s yet. `berth runtime publish %[1]s` begins one.", runtime)
 		}
 		next := *old
 		written = &next
@@ -126,7 +126,7 @@ func (c *Catalog) EndRollout(ctx context.Context, runtime string, id string, end
 	err := c.retry(ctx, func(ctx context.Context) error {
 		r, revision, err := get[Rollout](c, keys[0])
 		if err != nil {
-			return lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100s yet.", runtime)
+			return lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100s yet. `berth runtime publish %[1]s` begins one.", runtime)
 		}
 		if !r.Live() || id != "" && r.ID != id {
 			return lambda.Errorf(lambda.ResourceConflict, "The rollout of %s has ended: it is %s.", runtime, r.Phase)

@@ -15,41 +15,6 @@ import (
 // maxReleases bounds the versions of one runtime: one record holds them.
 const maxReleases = 500
 
-// RuntimeChoice says in which version of its runtime a function version's calls run now. It is the one place where mode and
-// rollout meet, and reads the mirror only:
-//
-//	container images have no runtime: the zero value
-//	Manual, FunctionUpdate    the version that is kept with the function
-//	Auto, with a trial of the same runtime and code   what the trial says: a pin, and a share of the calls while its candidate is the runtime's
-//	Auto, else                the runtime's current version; without a record of the runtime, the workers' own
-//
-// So the end of a rollout is one write, of the runtime's state: a trial whose candidate has become the current version, or is
-// none any more, means nothing, and is removed at leisure.
-func (c *Catalog) RuntimeChoice(v *lambda.Version) lambda.RuntimeChoice {
-	if v.Image != nil {
-		return lambda.RuntimeChoice{}
-	}
-	if m := v.Management; m.Mode == lambda.RuntimeManual || m.Mode == lambda.RuntimeFunctionUpdate {
-		return lambda.RuntimeChoice{Version: m.Version}
-	}
-	state, ok := c.RuntimeState(v.Runtime)
-	if !ok {
-		return lambda.RuntimeChoice{Version: lambda.HostRuntime}
-	}
-	t, ok := find[Trial](c, ID{v.Account, v.Function}.trial(v.Number))
-	if !ok || t.Runtime != v.Runtime || t.Code != v.Code {
-		return lambda.RuntimeChoice{Version: state.Current}
-	}
-	choice := lambda.RuntimeChoice{Version: state.Current}
-	if t.Candidate != "" && t.Candidate == state.Candidate && t.Rollout == state.Rollout {
-		choice.Candidate, choice.Fraction, choice.Trial = t.Candidate, t.Fraction, &t.RuntimeTrial
-	}
-	if t.Pinned && (t.Candidate == "" || t.Candidate != state.Current) {
-		choice.Version = t.Version
-	}
-	return choice
-}
-
 // RuntimePin returns the word of a rollout that keeps an Auto function in an older version of its runtime; false without one.
 func (c *Catalog) RuntimePin(v *lambda.Version) (*lambda.RuntimeTrial, bool) {
 	t, ok := c.RuntimeTrial(ID{v.Account, v.Function}, v.Number)

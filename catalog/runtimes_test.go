@@ -121,14 +121,3 @@ func testRuntimeChoice(t *testing.T, newStore func(testing.TB) store.Catalog) {
 		t.Errorf("states = %+v", all)
 	}
 }
-
-func BenchmarkRuntimeChoice(b *testing.B) {
-	c := open(b, full(b))
-	v := &lambda.Version{Account: "000000000001", Function: "f", Number: lambda.Latest, Runtime: "python3.11"}
-	b.ReportAllocs()
-	for b.Loop() {
-		if c.RuntimeChoice(v).Version != lambda.HostRuntime {
-			b.Fatal("not the host's")
-		}
-	}
-}

@@ -60,6 +60,7 @@ type ServeOptions struct {
 	ID                     string
 	PoolQuota              int
 	RolloutPace            time.Duration // 0: the server's default
+	RolloutCalls           []int         // of each stage of a rollout but the last; nil: the server's default
 	Pprof                  string        // loopback address on which Go's profiles are served; "" is nowhere
 	Metrics                string        // loopback address on which metrics are served; "" is nowhere
 	TLSCert, TLSKey, TLSCA string

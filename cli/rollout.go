@@ -21,7 +21,7 @@ func (a *app) rolloutCommand() *cobra.Command {
 		Short:   "Show and steer rollouts of runtime versions",
 		Long: `Show and steer rollouts of runtime versions.
 
-"berth runtime publish NAME --candidate" begins one. Each function with the runtime management Auto runs 1 %, then 10, 50 and
+"berth runtime publish NAME --from IMAGE" begins one. Each function with the runtime management Auto runs 1 %, then 10, 50 and
 100 % of its own calls in the new version, as long as they are no worse than those in the old one. No call runs twice, except
 when the new version failed before the function saw the event: it runs in the old one then, and the caller sees no error.
 
@@ -41,6 +41,10 @@ A function's owner is told by the tag berth:rollout-notice, the ARN of a destina
 			}
 			if a.json {
 				return a.printJSON(admin.Rollouts{Rollouts: all})
+			}
+			if len(all) == 0 {
+				a.err.Printf("there was no rollout yet: \"berth runtime publish NAME --from IMAGE\" begins one\n")
+				return nil
 			}
 			a.showRollouts(all...)
 			return nil

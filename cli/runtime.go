@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +21,8 @@ func (a *app) runtimeCommand() *cobra.Command {
 
 Each runtime has the version that the workers have installed, called "host", and any number of versions that are images. A
 version is immutable and named by its digest, as in arn:aws:lambda:REGION::runtime:DIGEST. Functions move to another version
-as their runtime management says: Auto ones when it is published, FunctionUpdate ones when they are updated, Manual ones never
-(aws lambda put-runtime-management-config).
+as their runtime management says: Auto ones by trial when it is published, FunctionUpdate ones when they are updated after that,
+Manual ones never (aws lambda put-runtime-management-config).
 
 Versions are shared by all accounts; only the account that the server began with may add and publish them.`,
 		Args: cobra.NoArgs,
@@ -94,38 +95,79 @@ func (a *app) runtimeAddCommand() *cobra.Command {
 }
 
 func (a *app) runtimePublishCommand() *cobra.Command {
-	change := client.RuntimeChange{Publish: true}
+	var change client.RuntimeChange
+	atOnce := false
 	cmd := &cobra.Command{
 		Use:   "publish NAME (--from IMAGE | --version VERSION)",
-		Short: "Make the next version of a runtime, and move functions to it",
-		Long: `Make the next version of a runtime, and move functions to it: those with Auto at once, those with FunctionUpdate when they
-are updated. Environments of the version before end as they become idle. With --candidate no function moves: the version
-waits for a rollout to try it.
+		Short: "Make the next version of a runtime, and move functions to it by trial",
+		Long: `Make the next version of a runtime, and move functions to it. Those with the runtime management Auto are moved by trial: each runs
+1 %, then 10, 50 and 100 % of its own calls in the new version, as long as they are no worse than in the old one, and is pinned to
+the old one if they are. "berth rollout show NAME" tells how far that is, "berth rollout abort NAME" takes it back. At the end the
+version is the runtime's current one; functions with FunctionUpdate move to it when they are updated.
+
+With --at-once all Auto functions move without a trial: after a rollout, to go back to an older version, for example. Environments
+of the version before end as they become idle. A rollout that goes on is ended by it.
 
 VERSION is a number or digest that "berth runtime show" lists, or "host". --from host is the same as --version host.
 
 ` + fromHelp,
 		Example: `  berth runtime publish python3.11 --from docker.io/library/python:3.11-slim
   berth runtime publish python3.11 --version 2
-  berth runtime publish python3.11 --version host   # back to what the workers have installed`,
+  berth runtime publish python3.11 --version host --at-once   # back to what the workers have installed`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&change.From, "from", "", "the image, or host")
 	cmd.Flags().StringVar(&change.Version, "version", "", "a version that is there")
-	cmd.Flags().BoolVar(&change.Candidate, "candidate", false, "only propose it to rollouts")
+	cmd.Flags().BoolVar(&atOnce, "at-once", false, "move all functions now, without a trial")
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
 		if (change.From == "") == (change.Version == "") {
 			return usagef("say which version: --from IMAGE or --version VERSION")
 		}
-		change.Publish = !change.Candidate
-		var err error
+		now, err := c.Runtime(ctx, args[0])
+		nothing := err != nil || now.Current == client.HostRuntime && now.Installed == "" // for a trial to compare with
+		change.Publish = atOnce || nothing
+		change.Candidate = !change.Publish
 		if change.Version, err = versionID(ctx, c, args[0], change.Version); err != nil {
 			return err
 		}
-		return a.changeRuntime(ctx, c, args[0], change)
+		if err := a.changeRuntime(ctx, c, args[0], change); err != nil {
+			return err
+		}
+		switch {
+		case change.Candidate:
+			awaitRollout(ctx, c, args[0])
+			a.err.Printf("functions move to it by trial: berth rollout show %s\n", args[0])
+		case nothing && !atOnce:
+			a.err.Printf("no version of %s could run functions before, so they run in this one at once\n", args[0])
+		}
+		return nil
 	})
 	return cmd
 }
+
+// awaitRollout waits until the rollout of a runtime's candidate is there, so that the next command may be to pause or abort it. It
+// begins within a second or two, unless the server is in trouble: then it begins later.
+func awaitRollout(ctx context.Context, c *client.Client, name string) {
+	ctx, cancel := context.WithTimeout(ctx, rolloutBegins)
+	defer cancel()
+	for ctx.Err() == nil {
+		now, err := c.Runtime(ctx, name)
+		r, rerr := c.Rollout(ctx, name, 0)
+		if err == nil && rerr == nil && (now.Candidate == "" || r.To == now.Candidate && r.Phase == "running") {
+			return
+		}
+		select {
+		case <-time.After(rolloutLook):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// rolloutBegins bounds the wait for a rollout's beginning, which is looked for every rolloutLook.
+const (
+	rolloutBegins = 5 * time.Second
+	rolloutLook   = 100 * time.Millisecond
+)
 
 // versionID finds the digest of a version that is given by its number; what is no number is a digest already.
 func versionID(ctx context.Context, c *client.Client, name, version string) (string, error) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,8 +35,12 @@ const maxMemory = 1 << 30
 // maxDrain bounds --drain-limit: above the longest invocation.
 const maxDrain = time.Hour
 
-// maxPace bounds --rollout-pace.
-const maxPace = 30 * 24 * time.Hour
+// maxPace and maxCalls bound --rollout-pace and --rollout-calls; rolloutStages is how many stages need calls.
+const (
+	maxPace       = 30 * 24 * time.Hour
+	maxCalls      = 1_000_000
+	rolloutStages = 3
+)
 
 const serveLong = `Start a server: all of Berth in this process, until Ctrl-C.
 
@@ -128,6 +133,7 @@ func (f *serveFlags) define(cmd *cobra.Command) {
 	flags.StringVar(&options.ID, "id", "", "name of this process, unlike any other's of its role (default: a random one)")
 	flags.IntVar(&options.PoolQuota, "pool-quota", defaultQuota, "calls of one pool that a manager runs before the next one is used: for the first ring; see berth ring deploy")
 	flags.DurationVar(&options.RolloutPace, "rollout-pace", 0, "how long each stage of a rollout of a runtime version takes at least; for the role control (default 2m)")
+	flags.IntSliceVar(&options.RolloutCalls, "rollout-calls", nil, "how many calls of a function its stages of 1, 10 and 50 % need in the new version; with fewer, rarer failures are missed (default 20,50,200)")
 	flags.StringVar(&options.TLSCert, "tls-cert", "", "certificate of this process for the others (PEM), for both ends of a connection")
 	flags.StringVar(&options.TLSKey, "tls-key", "", "its key (PEM)")
 	flags.StringVar(&options.TLSCA, "tls-ca", "", "authority that signed the certificates of all processes (PEM)")
@@ -160,6 +166,9 @@ func (f *serveFlags) check() error {
 	}
 	if options.RolloutPace < 0 || options.RolloutPace > maxPace {
 		return usagef("--rollout-pace %s is not a time from 0 to %s", options.RolloutPace, maxPace)
+	}
+	if n := len(options.RolloutCalls); n != 0 && n != rolloutStages || slices.ContainsFunc(options.RolloutCalls, func(n int) bool { return n < 1 || n > maxCalls }) {
+		return usagef("--rollout-calls %v: expected %d numbers from 1 to %d with commas, for the stages of 1, 10 and 50 %%", options.RolloutCalls, rolloutStages, maxCalls)
 	}
 	if options.Pprof != "" && !loopback(options.Pprof) {
 		return usagef("--pprof shows what every account's functions do, so it needs an address that only this machine can reach, like 127.0.0.1:6060; got %s",

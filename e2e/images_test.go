@@ -225,26 +225,26 @@ func versionsOf(t *testing.T, c *client.Client, data, host string) string {
 	installed := command("show", runtime).Installed
 	wantRuntime(t, c, fn, arn(installed))
 
-	one := command("publish", runtime, "--from", host+"/al2023:one")
+	one := command("publish", runtime, "--at-once", "--from", host+"/al2023:one")
 	if len(one.Releases) != 1 || one.Current != one.Releases[0].ID {
 		t.Fatalf("published: %+v", one)
 	}
 	wantAnswer(t, c, fn, "", "x")
 	wantRuntime(t, c, fn, arn(one.Current))
 	put(types.UpdateRuntimeOnManual, aws.String(arn(one.Current)))
-	two := command("publish", runtime, "--from", host+"/al2023:two")
+	two := command("publish", runtime, "--at-once", "--from", host+"/al2023:two")
 	wantAnswer(t, c, fn, "", "x")
 	wantRuntime(t, c, fn, arn(one.Current))
 	put(types.UpdateRuntimeOnAuto, nil)
 	wantAnswer(t, c, fn, "", "x")
 	wantRuntime(t, c, fn, arn(two.Current))
-	back := command("publish", runtime, "--version", "host")
+	back := command("publish", runtime, "--at-once", "--version", "host")
 	wantAnswer(t, c, fn, "", "x")
 	if back.Current != client.HostRuntime || len(back.Releases) != 2 {
 		t.Errorf("back to the host's: %+v", back)
 	}
 	wantRuntime(t, c, fn, arn(installed))
-	command("publish", runtime, "--version", "2")
+	command("publish", runtime, "--at-once", "--version", "2")
 	wantAnswer(t, c, fn, "", "x")
 	if out, errs, code := berth(t, nil, "--data", data, "runtime", "list"); code != 0 || !strings.Contains(out, runtime) || !strings.Contains(out, "2 (") {
 		t.Errorf("list: %d %s %s", code, out, errs)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,8 +124,14 @@ func needServer(t testing.TB) {
 // start starts a server of the test's own.
 func start(t *testing.T, data string, args ...string) *serverproc.Server {
 	t.Helper()
+	return startSaying(t, nil, data, args...)
+}
+
+// startSaying is start for a test that keeps what the server logs.
+func startSaying(t *testing.T, log io.Writer, data string, args ...string) *serverproc.Server {
+	t.Helper()
 	needServer(t)
-	s, err := serverproc.Start(t.Context(), serverproc.Config{Binary: binary, DataDir: data, Args: args})
+	s, err := serverproc.Start(t.Context(), serverproc.Config{Binary: binary, DataDir: data, Args: args, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

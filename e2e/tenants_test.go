@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -316,5 +317,23 @@ func TestF2_TenantsAcrossProcesses(t *testing.T) {
 	list, err := p.frontends[1].Tenants(t.Context(), name)
 	if err != nil || list.Partial || len(list.Tenants) != 4 || list.Tenants[0].Calls != 4 || list.Tenants[3].Environments != 1 {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// TestF10_AsynchronousCallsKeepTheirTenant: events of several tenants wait in lanes of their own, and run in their tenants'
+// environments.
+func TestF10_AsynchronousCallsKeepTheirTenant(t *testing.T) {
+	c := sharedClient(t)
+	name := "tenants-f10"
+	python(t, c, name, "def handler(event, context):\n    print('event', event['n'], 'of', context.tenant_id)\n", isolated)
+	for i, tenant := range []string{"blue", "green", "red", "blue"} {
+		_, err := c.Lambda.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: &name, TenantId: &tenant, InvocationType: types.InvocationTypeEvent,
+			Payload: fmt.Appendf(nil, `{"n":%d}`, i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range []string{"event 0 of blue", "event 1 of green", "event 2 of red", "event 3 of blue"} {
+		waitForLog(t, c, "/aws/lambda/"+name, line)
 	}
 }

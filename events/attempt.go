@@ -186,7 +186,7 @@ func orLatest(qualifier string) string {
 func (a *attempt) drop(reason string, err error) {
 	a.log.Warn("an event was dropped", "reason", reason, "id", a.e.ID, "account", a.e.Account, "function", a.e.Function,
 		"accepted", a.e.Accepted, "failures", a.e.Failures, "err", err)
-	a.p.stats.drop(a.name, reason)
+	a.p.stats.drop(functionOf(a.name), reason)
 	a.end(a.d, a.d.Ticket.Done())
 }
 

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,9 +52,43 @@ func (e *Event) ref() lambda.Ref {
 
 func (e *Event) function() catalog.ID { return catalog.ID{Account: e.Account, Name: e.Function} }
 
-func (e *Event) lane() store.Lane { return laneOf(e.function()) }
+// lane is where the event waits: its function's lane or, of a tenant, one of the function's tenants' lanes, so that one tenant's
+// backlog delays few of the others. A lane for each tenant would cost the queue a consumer for each.
+func (e *Event) lane() store.Lane {
+	if e.Tenant == "" {
+		return laneOf(e.function())
+	}
+	h := fnv.New32a()
+	h.Write([]byte(e.Tenant))
+	return tenantLane(e.function(), h.Sum32()%tenantLanes)
+}
 
 func laneOf(id catalog.ID) store.Lane { return store.Lane(string(id.Account) + "/" + id.Name) }
+
+// tenantLanes is how many lanes the tenants of one function share. laneMark is in no function's name.
+const (
+	tenantLanes = 16
+	laneMark    = "="
+)
+
+func tenantLane(id catalog.ID, n uint32) store.Lane {
+	return store.Lane(fmt.Sprintf("%s%s%x", laneOf(id), laneMark, n))
+}
+
+// Lanes are all lanes of a function: its own, then its tenants'.
+func Lanes(id catalog.ID) []store.Lane {
+	all := []store.Lane{laneOf(id)}
+	for n := range uint32(tenantLanes) {
+		all = append(all, tenantLane(id, n))
+	}
+	return all
+}
+
+// functionOf is the function's own lane.
+func functionOf(l store.Lane) store.Lane {
+	own, _, _ := strings.Cut(string(l), laneMark)
+	return store.Lane(own)
+}
 
 // messageID tells the attempts and tellings of one event apart: each is a message of its own.
 func (e *Event) messageID() string {

@@ -93,6 +93,39 @@ func TestF10_RetriesKeepTheirTenant(t *testing.T) {
 	})
 }
 
+// TestTenantsBacklogDelaysNoOther: while one tenant's events fill all that its function may run of them, another's runs at once.
+func TestTenantsBacklogDelaysNoOther(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.function("f", func(v *catalog.Version) { v.PerTenant = true })
+		w.set(func(r run) (*lambda.Outcome, error) {
+			if r.tenant == "noisy" {
+				time.Sleep(10 * time.Minute)
+			}
+			return &lambda.Outcome{Payload: []byte(`1`)}, nil
+		}, nil)
+		for i := range 2000 {
+			w.acceptOf("noisy", "f", fmt.Sprint("noisy-", i), `{}`)
+		}
+		w.settle(time.Minute)
+		for _, tenant := range []string{"blue", "green", "red"} {
+			w.acceptOf(tenant, "f", tenant, `{}`)
+		}
+		w.settle(10 * time.Second)
+		waiting := map[string]bool{"blue": true, "green": true, "red": true}
+		for _, r := range w.runs() {
+			delete(waiting, r.tenant)
+		}
+		if len(waiting) > 0 {
+			t.Errorf("events of %v wait behind another tenant's", waiting)
+		}
+		if c := w.poller.Counts(laneOf(catalog.ID{Account: account, Name: "f"})); c.Running == 0 {
+			t.Error("the function's count does not have its tenants' events")
+		}
+		w.settle(100 * time.Hour)
+		w.empty("f")
+	})
+}
+
 // A retry that would come after the event's age has ended is not waited for (recorded in test_maxeventage).
 func TestAgeEndsBeforeRetry(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {

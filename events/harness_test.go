@@ -147,8 +147,13 @@ func (w *world) config(name string, c catalog.EventConfig) {
 
 func (w *world) accept(name, id, payload string) {
 	w.t.Helper()
+	w.acceptOf("blue", name, id, payload)
+}
+
+func (w *world) acceptOf(tenant, name, id, payload string) {
+	w.t.Helper()
 	ref := lambda.Ref{Account: account, Region: region, Function: name}
-	err := w.inbox.Accept(w.t.Context(), ref, &lambda.Invocation{RequestID: id, Payload: []byte(payload), TraceID: "Root=1-0-0", Tenant: "blue"})
+	err := w.inbox.Accept(w.t.Context(), ref, &lambda.Invocation{RequestID: id, Payload: []byte(payload), TraceID: "Root=1-0-0", Tenant: tenant})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -182,9 +187,10 @@ func (w *world) set(invoke func(run) (*lambda.Outcome, error), send func(destina
 func (w *world) empty(name string) {
 	w.t.Helper()
 	synctest.Wait()
-	d, err := w.queue.Depth(w.t.Context(), store.Lane(string(account)+"/"+name))
-	if err != nil || d.Held != 0 {
-		w.t.Errorf("the queue holds %+v of %s (%v)", d, name, err)
+	for _, lane := range Lanes(catalog.ID{Account: account, Name: name}) {
+		if d, err := w.queue.Depth(w.t.Context(), lane); err != nil || d.Held != 0 {
+			w.t.Errorf("the queue holds %+v of %s (%v)", d, lane, err)
+		}
 	}
 }
 

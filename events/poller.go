@@ -133,7 +133,7 @@ func (p *Poller) goBeats(ctx context.Context) <-chan struct{} {
 	return done
 }
 
-// lane takes one function's events.
+// lane takes one function's events, or those of some of its tenants.
 type lane struct {
 	p      *Poller
 	name   store.Lane
@@ -235,8 +235,8 @@ func (l *lane) begin(ctx context.Context, d *store.Delivery) {
 	l.active.Go(func() {
 		defer l.p.slots.give(l.window, 1)
 		defer l.p.held.Delete(d)
-		l.p.stats.begin(l.name)
-		defer l.p.stats.end(l.name)
+		l.p.stats.begin(functionOf(l.name))
+		defer l.p.stats.end(functionOf(l.name))
 		l.handle(ctx, d)
 	})
 }
@@ -247,12 +247,12 @@ func (l *lane) handle(ctx context.Context, d *store.Delivery) {
 		l.p.stats.redelivered.Add(1)
 	}
 	e, err := decode(d.Data)
-	if err == nil && e.lane() != l.name {
+	if err == nil && laneOf(e.function()) != functionOf(l.name) {
 		err = errors.New("it is of another function")
 	}
 	if err != nil {
 		l.log.Error("an event that cannot be read is dropped", "lane", l.name, "message", d.ID, "err", err)
-		l.p.stats.drop(l.name, dropUnreadable)
+		l.p.stats.drop(functionOf(l.name), dropUnreadable)
 		l.end(d, d.Ticket.Done())
 		return
 	}

@@ -46,7 +46,7 @@ func (a *attempt) finish(ctx context.Context, how end) {
 		next, err := a.telling(w, how)
 		if err != nil {
 			a.log.Error("the record of an event cannot be made", "id", a.e.ID, "function", a.e.Function, "target", w.arn, "err", err)
-			a.p.stats.drop(a.name, dropTarget)
+			a.p.stats.drop(functionOf(a.name), dropTarget)
 			continue
 		}
 		if err := a.send(ctx, next); err == nil {

@@ -174,8 +174,17 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	return outcome, err
 }
 
-// run finds an environment and runs the invocation in it, in another one if that has ended meanwhile.
+// run is runOnce, and once more when the environment could not be started through no fault of the function: nothing has run.
 func (f *Frontend) run(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, error) {
+	outcome, err := f.runOnce(ctx, p, req, inv, target)
+	if err != nil && notStarted(err) && lambda.CodeOf(err) == lambda.ServiceFailure && ctx.Err() == nil {
+		return f.runOnce(ctx, p, req, inv, target)
+	}
+	return outcome, err
+}
+
+// runOnce finds an environment and runs the invocation in it, in another one if that has ended meanwhile.
+func (f *Frontend) runOnce(ctx context.Context, p *poolView, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, error) {
 	for range tries {
 		outcome, worker, err := f.try(ctx, p, req, inv, target)
 		if err == nil || !errors.Is(err, lambda.ErrUnknownEnvironment) {

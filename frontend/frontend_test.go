@@ -77,6 +77,12 @@ func TestInvokeUsesTheFullEnvironmentKey(t *testing.T) {
 	}
 }
 
+func unstarted(code lambda.Code) error {
+	err := lambda.Errorf(code, "no environment")
+	err.NotStarted = true
+	return err
+}
+
 func TestInvokeTriesAnotherEnvironmentOnlyWhenNothingRan(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -87,6 +93,9 @@ func TestInvokeTriesAnotherEnvironmentOnlyWhenNothingRan(t *testing.T) {
 		{"the environment ended before the call", []error{lambda.ErrUnknownEnvironment, nil}, 2, ""},
 		{"it ended every time", []error{lambda.ErrUnknownEnvironment, lambda.ErrUnknownEnvironment, lambda.ErrUnknownEnvironment}, 3, lambda.TooManyRequests},
 		{"the worker failed during the call", []error{errors.New("lost")}, 1, lambda.ServiceFailure},
+		{"the environment could not be started", []error{unstarted(lambda.ServiceFailure), nil}, 2, ""},
+		{"nor could the next one", []error{unstarted(lambda.ServiceFailure), unstarted(lambda.ServiceFailure)}, 2, lambda.ServiceFailure},
+		{"it cannot be started anywhere", []error{unstarted(lambda.InvalidParameterValue)}, 1, lambda.InvalidParameterValue},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &stage{version: active, answers: c.answers}

@@ -33,7 +33,11 @@ func (f *Frontend) drawRuntime(v *lambda.Version, requestID string) (lambda.Runt
 func (f *Frontend) runTrial(ctx context.Context, p *poolView, d *lambda.RuntimeDraw, req lambda.AcquireRequest, inv *lambda.Invocation, target *catalog.Target) (*lambda.Outcome, error) {
 	first := *target
 	first.Provisioned = target.Provisioned && !d.New // what is provisioned is in the old version
-	outcome, err := f.run(ctx, p, req, inv, &first)
+	run := f.run
+	if d.New {
+		run = f.runOnce // the old version is what it is tried in again
+	}
+	outcome, err := run(ctx, p, req, inv, &first)
 	if err == nil {
 		f.cfg.Trials.Count(req.Version, d, outcome)
 	}

@@ -97,12 +97,12 @@ func (o *operations) rollout(runtime, limit string) (any, error) {
 	}
 	r, ok := o.catalog.Rollout(runtime)
 	if !ok {
-		return nil, lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100q yet.", runtime)
+		return nil, lambda.Errorf(lambda.ResourceNotFound, "There was no rollout of %.100s yet. `berth runtime publish %[1]s` begins one.", runtime)
 	}
 	functions := o.trialsOf(r)
 	out := admin.RolloutDetail{Rollout: o.describeRollout(r, functions), Evidence: []admin.RolloutFunction{}}
 	for _, f := range functions {
-		out.Evidence = append(out.Evidence, evidenceOf(f, r.Live()))
+		out.Evidence = append(out.Evidence, evidenceOf(f, r.Phase))
 	}
 	slices.SortStableFunc(out.Evidence, func(a, b admin.RolloutFunction) int {
 		pinned := func(f admin.RolloutFunction) int {
@@ -120,7 +120,7 @@ func (o *operations) rollout(runtime, limit string) (any, error) {
 	return out, nil
 }
 
-func evidenceOf(f functionTrial, live bool) admin.RolloutFunction {
+func evidenceOf(f functionTrial, phase catalog.RolloutPhase) admin.RolloutFunction {
 	t := f.trial
 	tally := t.Tally()
 	out := admin.RolloutFunction{
@@ -128,8 +128,11 @@ func evidenceOf(f functionTrial, live bool) admin.RolloutFunction {
 		Verdict: string(t.State.Verdict), Reason: t.State.Reason, Notice: string(t.Notice), Factor: rollout.Compare(&tally.Stages).Factor,
 		Old: callsOf(tally.Stages.Sum(rollout.Old)), New: callsOf(tally.Stages.Sum(rollout.New)),
 	}
-	if live {
+	switch {
+	case phase == catalog.RolloutRunning || phase == catalog.RolloutPaused:
 		out.Fraction = t.Fraction
+	case phase == catalog.RolloutDone && t.State.Verdict != rollout.Incompatible:
+		out.Fraction = 1
 	}
 	return out
 }

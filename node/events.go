@@ -115,12 +115,16 @@ func newEventsFace(engine *jetstream.Engine, own *events.Poller) *eventsFace {
 
 // Status implements apiserver.Events.
 func (f *eventsFace) Status(ctx context.Context, account lambda.AccountID, function string) (apiserver.EventStatus, error) {
-	lane := store.Lane(string(account) + "/" + function)
-	depth, err := f.engine.Queue().Depth(ctx, lane)
-	if err != nil {
-		return apiserver.EventStatus{}, err
+	lanes := events.Lanes(catalog.ID{Account: account, Name: function})
+	var depth store.Depth
+	for _, lane := range lanes {
+		one, err := f.engine.Queue().Depth(ctx, lane)
+		if err != nil {
+			return apiserver.EventStatus{}, err
+		}
+		depth.Held, depth.Delivered = depth.Held+one.Held, depth.Delivered+one.Delivered
 	}
-	counts, partial := f.counts(ctx, lane)
+	counts, partial := f.counts(ctx, lanes[0])
 	running := min(counts.Running, depth.Held)
 	return apiserver.EventStatus{
 		InFlight: running, Retrying: max(depth.Delivered-running, 0), Queued: depth.Held - max(depth.Delivered, running),

@@ -55,7 +55,9 @@ type Config struct {
 	PoolQuota      int      // executions of one pool that a manager runs before the next one is used
 	// RolloutPace is how long each stage of a rollout takes at least; 0 is rollout.DefaultPace.
 	RolloutPace time.Duration
-	TLS         TLSFiles // for connections between processes
+	// RolloutCalls is how many calls in the new version each stage but the last needs at least; nil is rollout.DefaultCalls.
+	RolloutCalls []int
+	TLS          TLSFiles // for connections between processes
 	// DrainLimit is how long calls under way may go on, and a manager or worker may hand over, when the process is told to
 	// stop; then they are cut off. 0 is drainAlone or, for a process that is one of several, drainMember.
 	DrainLimit time.Duration

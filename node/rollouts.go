@@ -83,7 +83,7 @@ func (t *trials) report(conn *nats.Conn, source string, all bool, log *slog.Logg
 func rolloutTask(cfg Config, conn *nats.Conn, cat *catalog.Catalog, queue store.Queue) control.Task {
 	log := cfg.Log.With("part", "rollouts")
 	return control.Rollouts(control.RolloutConfig{
-		Catalog: cat, Plan: rollout.NewPlan(cfg.RolloutPace), Log: log,
+		Catalog: cat, Plan: rollout.NewPlan(cfg.RolloutPace, cfg.RolloutCalls...), Log: log,
 		Counts: func(receive func(string, []rollout.Counted)) (func(), error) {
 			s, err := conn.Subscribe(countedSubject, func(m *nats.Msg) {
 				var heard countedMessage

@@ -34,12 +34,19 @@ const (
 	patiencePaces = 15
 )
 
-// NewPlan is the plan with the default numbers of calls at a pace; 0 is DefaultPace.
-func NewPlan(pace time.Duration) Plan {
+// DefaultCalls are the calls of a Plan.
+var DefaultCalls = [LastStage]uint64{20, 50, 200}
+
+// NewPlan is the plan at a pace (0 is DefaultPace), with these numbers of calls for the stages; those that are missing are DefaultCalls.
+func NewPlan(pace time.Duration, calls ...int) Plan {
 	if pace <= 0 {
 		pace = DefaultPace
 	}
-	return Plan{Calls: [LastStage]uint64{20, 50, 200}, Pace: pace, Patience: patiencePaces * pace, Batch: 0.1}
+	p := Plan{Calls: DefaultCalls, Pace: pace, Patience: patiencePaces * pace, Batch: 0.1}
+	for i, n := range calls[:min(len(calls), LastStage)] {
+		p.Calls[i] = uint64(max(1, n))
+	}
+	return p
 }
 
 // Detects is the share of calls that must fail in the new version only, for a function to be found out by the end of a stage

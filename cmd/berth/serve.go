@@ -32,7 +32,7 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 	return node.Run(ctx, node.Config{
 		Addr: o.Addr, DataDir: o.DataDir, Region: o.Region, DevCredentials: o.DevCredentials, MemoryBytes: o.MemoryBytes,
 		Log: o.Log, Ready: o.Ready,
-		Roles: roles, Engine: o.Engine, ListenInternal: o.ListenInternal, TokenFile: o.TokenFile, ID: o.ID, PoolQuota: o.PoolQuota, RolloutPace: o.RolloutPace,
+		Roles: roles, Engine: o.Engine, ListenInternal: o.ListenInternal, TokenFile: o.TokenFile, ID: o.ID, PoolQuota: o.PoolQuota, RolloutPace: o.RolloutPace, RolloutCalls: o.RolloutCalls,
 		EngineCluster: o.EngineCluster, EngineRoutes: o.EngineRoutes, DrainLimit: o.DrainLimit,
 		TLS:          node.TLSFiles{Cert: o.TLSCert, Key: o.TLSKey, CA: o.TLSCA},
 		AWSEndpoints: o.AWSEndpoints,

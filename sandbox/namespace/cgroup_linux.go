@@ -52,7 +52,7 @@ func (g *group) file(v1root, v1, v2 string) string {
 func (c *cgroups) create(id string, limits sandbox.Limits, extra int64) (*group, error) {
 	g := &group{c: c, id: id, max: limits.MemoryBytes + extra, v2: -1}
 	for _, root := range c.roots() {
-		if err := unix.Mkdir(g.dir(root), 0o755); err != nil {
+		if _, err := again(func() (int, error) { return 0, unix.Mkdir(g.dir(root), 0o755) }); err != nil {
 			g.remove(context.Background())
 			return nil, fmt.Errorf("cgroup %s: %w", g.dir(root), err)
 		}
@@ -304,7 +304,7 @@ const removeLimit = 20 * time.Second
 func removeDir(ctx context.Context, dir string) error {
 	wait := 100 * time.Microsecond
 	for end := time.Now().Add(removeLimit); ; {
-		err := unix.Rmdir(dir)
+		_, err := again(func() (int, error) { return 0, unix.Rmdir(dir) })
 		if err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}

@@ -130,14 +130,24 @@ func (c *cgroups) removeParents() {
 	}
 }
 
+// again makes a system call until no signal interrupts it. Go's scheduler and garbage collector send signals to this process's threads
+// at any time, and not every call is restarted by the kernel: the write of a v1 memory limit ends with EINTR when one is pending.
+func again(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
 // writeFile writes one value into a cgroup file. Unlike os.WriteFile it does not register the file with the poller.
 func writeFile(name, value string) error {
-	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	fd, err := again(func() (int, error) { return unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
 	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte(value)); err != nil {
+	if _, err := again(func() (int, error) { return unix.Write(fd, []byte(value)) }); err != nil {
 		return fmt.Errorf("write %q to %s: %w", value, name, err)
 	}
 	return nil
@@ -145,12 +155,12 @@ func writeFile(name, value string) error {
 
 // readFile reads one small cgroup file into buf and returns what it read.
 func readFile(name string, buf []byte) ([]byte, error) {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := again(func() (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	defer unix.Close(fd)
-	n, err := unix.Read(fd, buf)
+	n, err := again(func() (int, error) { return unix.Read(fd, buf) })
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

@@ -24,7 +24,7 @@ func attachLoop(ctx context.Context, image *os.File) (*os.File, error) {
 	}
 	defer unix.Close(control)
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
-		number, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
+		number, err := again(func() (int, error) { return unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE) })
 		if err != nil {
 			return nil, fmt.Errorf("free loop device: %w", err)
 		}
@@ -34,7 +34,7 @@ func attachLoop(ctx context.Context, image *os.File) (*os.File, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		config := unix.LoopConfig{Fd: uint32(image.Fd()), Size: 4096, Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
-		err = unix.IoctlLoopConfigure(fd, &config)
+		_, err = again(func() (int, error) { return 0, unix.IoctlLoopConfigure(fd, &config) })
 		if err == nil {
 			return os.NewFile(uintptr(fd), name), nil
 		}

@@ -33,11 +33,6 @@ func (s *spawner) spawn(ctx context.Context, ctl, cgroup int, rootless bool) (pi
 	if err := ctx.Err(); err != nil {
 		return 0, -1, err
 	}
-	if s.conn == nil {
-		if err := s.start(); err != nil {
-			return 0, -1, err
-		}
-	}
 	request := packet{kind: msgSpawn, fds: []int{ctl}}
 	if rootless {
 		request.a |= spawnRootless
@@ -46,8 +41,19 @@ func (s *spawner) spawn(ctx context.Context, ctl, cgroup int, rootless bool) (pi
 		request.a |= spawnCgroup
 		request.fds = append(request.fds, cgroup)
 	}
-	s.conn.deadline(time.Now().Add(spawnLimit))
-	err = s.conn.send(request)
+	for fresh := false; ; {
+		if s.conn == nil {
+			if err := s.start(); err != nil {
+				return 0, -1, err
+			}
+			fresh = true
+		}
+		s.conn.deadline(time.Now().Add(spawnLimit))
+		if err = s.conn.send(request); fresh || !errors.Is(err, unix.EPIPE) {
+			break
+		}
+		s.stopLocked() // it had died, and has not seen the request: another one can take it
+	}
 	var answer packet
 	if err == nil {
 		answer, err = s.conn.receive()

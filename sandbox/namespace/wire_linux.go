@@ -94,8 +94,8 @@ func (c *conn) send(p packet) error {
 	}
 	var err error
 	if werr := c.raw.Write(func(fd uintptr) bool {
-		err = unix.Sendmsg(int(fd), buf, oob, nil, unix.MSG_NOSIGNAL)
-		return err != unix.EAGAIN && err != unix.EINTR
+		_, err = again(func() (int, error) { return 0, unix.Sendmsg(int(fd), buf, oob, nil, unix.MSG_NOSIGNAL) })
+		return err != unix.EAGAIN
 	}); werr != nil {
 		return werr
 	}
@@ -109,8 +109,11 @@ func (c *conn) receive() (packet, error) {
 	var n, oobn, flags int
 	var err error
 	if rerr := c.raw.Read(func(fd uintptr) bool {
-		n, oobn, flags, _, err = unix.Recvmsg(int(fd), buf[:], oob[:], unix.MSG_CMSG_CLOEXEC)
-		return err != unix.EAGAIN && err != unix.EINTR
+		n, err = again(func() (got int, err error) {
+			got, oobn, flags, _, err = unix.Recvmsg(int(fd), buf[:], oob[:], unix.MSG_CMSG_CLOEXEC)
+			return got, err
+		})
+		return err != unix.EAGAIN
 	}); rerr != nil {
 		return packet{}, rerr
 	}
