@@ -67,7 +67,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
 	flags.IntVar(&o.sustain, "sustain", 200, "cold calls of each language, one after the other from four callers; for a soak ask for many")
 	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, sustained, events, memory, sandbox, catalog, soak (default: all but soak)")
-	languages := flags.String("languages", "", "comma-separated: measure warm calls of these only (python, node, go)")
+	languages := flags.String("languages", "", "comma-separated: measure warm and sustained cold calls of these only (python, node, go)")
 	clients := flags.String("clients", "1,16,64", "comma-separated numbers of clients that call warm functions at the same time")
 	serve := flags.String("serve", "", "more flags of berth serve, separated by spaces: \"--pprof 127.0.0.1:6060\"")
 	flags.DurationVar(&o.length, "soak", 5*time.Minute, "length of the soak, which is measured with --only soak only")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,7 @@ var targetSustained = map[string]float64{"go": 200, "python": 45}
 func (b *bench) sustained(ctx context.Context, t *target) error {
 	for i, f := range hellos {
 		runtime := t.runtimeOf(f)
-		if runtime == "" {
+		if runtime == "" || len(b.languages) > 0 && !slices.Contains(b.languages, f.language) {
 			continue
 		}
 		zipped, err := helloZip(ctx, f.language)
@@ -47,6 +48,7 @@ func (b *bench) sustained(ctx context.Context, t *target) error {
 		if err != nil {
 			return err
 		}
+		fmt.Fprintf(b.log, "calling: %s\n", f.language)
 		began := time.Now()
 		err = parallel(ctx, sustainedCallers, int64(b.sustain), func(ctx context.Context, n int64) error {
 			out, err := t.Lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name(n))})
