@@ -18,7 +18,9 @@ async function rehearse() {
     const { handler } = await load(__dirname, '', name);
     await handler(JSON.parse('{"a":[1,"x",null]}'));
   }
-  delete require.cache[require.resolve('./rehearsal.js')];
+  for (const name of ['./rehearsal.js', './rehearsal-module.mjs']) delete require.cache[require.resolve(name)];
+  await import('./rehearsal-module.mjs?again'); // for modules that cannot be loaded at once
+  logs.patchConsole();
   require('util').format('%s', new Date(0).toISOString());
 }
 
