@@ -50,12 +50,15 @@ bench: deps build ## measure a real server beside a bare one: JSON lines and a t
 	$(GO) build -trimpath -o bin/bench ./bench
 	bin/bench $(BENCH)
 
-# The steps of the warm path, each with its time and garbage; benchstat compares two such files.
-bench-micro: init ## time each step of a call: write bench/micro.new.txt, to compare with bench/micro.txt by benchstat
+# The steps of a call, each with its time and garbage, beside those of the last run that was kept.
+BENCHSTAT ?= golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+bench-micro: init ## time each step of a call into bench/micro.new.txt, and compare with bench/micro.txt by benchstat
 	@{ $(GO) test -run '^$$' -bench '^BenchmarkVerify$$' -benchmem -count 6 -benchtime 0.3s ./auth; \
 	$(GO) test -run '^$$' -bench '^Benchmark(Frames|HTTP|HTTPGo)$$' -benchmem -count 6 -benchtime 0.3s ./runtimeapi; \
 	$(GO) test -run '^$$' -bench '^BenchmarkInvoke$$' -benchmem -count 6 -benchtime 0.3s ./worker ./apiserver; \
-	$(GO) test -run '^$$' -bench '^BenchmarkAcquireAndIdle$$' -benchmem -count 6 -benchtime 0.3s ./manager; } | tee bench/micro.new.txt
+	$(GO) test -run '^$$' -bench '^BenchmarkAcquireAndIdle$$' -benchmem -count 6 -benchtime 0.3s ./manager; \
+	$(GO) test -run '^$$' -bench '^BenchmarkAttach$$' -count 6 -benchtime 50x ./sandbox/namespace; } | tee bench/micro.new.txt
+	$(GO) run $(BENCHSTAT) bench/micro.txt bench/micro.new.txt || echo "benchstat is not here and could not be fetched; compare the two files by hand"
 
 fuzz: init ## each fuzz target for 30 seconds
 	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sed -E 's|^(.*)/[^/]*:[0-9]+:func (.*)|\1 \2|' | sort -u | \

@@ -26,18 +26,19 @@ import (
 
 // options are the flags.
 type options struct {
-	binary    string
-	slice     time.Duration
-	rounds    int
-	colds     int
-	functions int
-	sustain   int
-	only      string
-	languages []string      // those measured warm; empty is all
-	clients   []int         // numbers of clients in warm figures
-	serve     []string      // more flags of the server
-	length    time.Duration // of the soak
-	megabytes int           // MB of functions in warm figures; 0 is memoryFor
+	binary     string
+	slice      time.Duration
+	rounds     int
+	colds      int
+	functions  int
+	sustain    int
+	sustainFor time.Duration // 0: each function is called once
+	only       string
+	languages  []string      // those measured warm; empty is all
+	clients    []int         // numbers of clients in warm figures
+	serve      []string      // more flags of the server
+	length     time.Duration // of the soak
+	megabytes  int           // MB of functions in warm figures; 0 is memoryFor
 }
 
 func main() {
@@ -66,8 +67,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.colds, "colds", 60, "cold starts of each language")
 	flags.IntVar(&o.functions, "functions", 100_000, "functions in the catalog benchmark")
 	flags.IntVar(&o.sustain, "sustain", 200, "cold calls of each language, one after the other from four callers; for a soak ask for many")
+	flags.DurationVar(&o.sustainFor, "sustain-for", 0, "go on with sustained cold calls for so long, round the functions (more than the worker has room for: --sustain 400 --serve \"--memory 16384\"), and compare end with beginning")
 	flags.StringVar(&o.only, "only", "", "comma-separated parts of: warm, cold, sustained, events, memory, sandbox, catalog, soak (default: all but soak)")
-	languages := flags.String("languages", "", "comma-separated: measure warm calls of these only (python, node, go)")
+	languages := flags.String("languages", "", "comma-separated: measure warm and sustained cold calls of these only (python, node, go)")
 	clients := flags.String("clients", "1,16,64", "comma-separated numbers of clients that call warm functions at the same time")
 	serve := flags.String("serve", "", "more flags of berth serve, separated by spaces: \"--pprof 127.0.0.1:6060\"")
 	flags.DurationVar(&o.length, "soak", 5*time.Minute, "length of the soak, which is measured with --only soak only")

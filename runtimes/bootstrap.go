@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 //go:embed all:bootstrap
@@ -35,7 +37,20 @@ func bootstrap(language string) ([]file, error) {
 		}
 		files[i] = file{e.Name(), content}
 	}
+	if language == "nodejs" {
+		files = append(files, file{"rehearsal.frame", rehearsalFrame()})
+	}
 	return files, nil
+}
+
+// rehearsalFrame is an invoke frame (package runtimeapi) like those of most calls: what a waiting Node rehearses with.
+func rehearsalFrame() []byte {
+	meta := strings.Join([]string{"1767225600000", "8b0b3b1c-3d5c-4b8e-9d3e-2a1f0c9e7d6b", "arn:aws:lambda:us-east-1:000000000001:function:rehearsal",
+		"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0", "", "", "", ""}, "\x00")
+	const payload = `{"a":[1,"x",null]}`
+	frame := binary.LittleEndian.AppendUint32(nil, uint32(1+4+len(meta)+len(payload)))
+	frame = binary.LittleEndian.AppendUint32(append(frame, 'V'), uint32(len(meta)))
+	return append(append(frame, meta...), payload...)
 }
 
 const stagingPrefix = ".unpack-"

@@ -265,8 +265,8 @@ func (e *environment) maxMemory(now time.Time, measure bool) int {
 	if measure || now.Sub(m.at) > memoryAge {
 		ctx, cancel := sandboxContext()
 		defer cancel()
-		if usage, err := e.sandbox.Usage(ctx); err == nil {
-			m.bytes, m.at = max(m.bytes, usage.MaxMemoryBytes), now
+		if peak, err := e.sandbox.PeakMemory(ctx); err == nil {
+			m.bytes, m.at = max(m.bytes, peak), now
 		} else {
 			e.log.Warn("memory could not be measured", "error", err)
 		}

@@ -199,6 +199,11 @@ func (b *standinBox) Thaw(context.Context) error {
 	return nil
 }
 
+func (b *standinBox) PeakMemory(ctx context.Context) (int64, error) {
+	u, err := b.Usage(ctx)
+	return u.MaxMemoryBytes, err
+}
+
 func (b *standinBox) Usage(context.Context) (sandbox.Usage, error) {
 	b.usages.Add(1)
 	return b.d.usage, b.d.fail("usage")

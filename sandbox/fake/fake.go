@@ -360,6 +360,12 @@ func (b *Sandbox) Usage(ctx context.Context) (sandbox.Usage, error) {
 	return u, nil
 }
 
+// PeakMemory implements sandbox.Sandbox.
+func (b *Sandbox) PeakMemory(ctx context.Context) (int64, error) {
+	u, err := b.Usage(ctx)
+	return u.MaxMemoryBytes, err
+}
+
 // Destroy implements sandbox.Sandbox.
 func (b *Sandbox) Destroy(ctx context.Context) error {
 	if err := b.d.enter(context.WithoutCancel(ctx), OpDestroy); err != nil {

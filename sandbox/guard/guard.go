@@ -240,6 +240,16 @@ func (b *box) Usage(ctx context.Context) (sandbox.Usage, error) {
 	return b.inner.Usage(ctx)
 }
 
+// PeakMemory implements sandbox.Sandbox.
+func (b *box) PeakMemory(ctx context.Context) (int64, error) {
+	ctx, cancel, err := b.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	return b.inner.PeakMemory(ctx)
+}
+
 // Destroy implements sandbox.Sandbox. Once called no other call is taken; it does not end with the caller's context, which
 // may be the very reason for it, and after a failure it may be called again.
 func (b *box) Destroy(ctx context.Context) error {

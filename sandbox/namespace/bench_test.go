@@ -4,6 +4,7 @@ package namespace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -106,6 +107,32 @@ func benchmark(b *testing.B, program string, workers int) {
 	b.ReportMetric(p50(run), "exec-µs")
 	b.ReportMetric(p50(destroy), "destroy-µs")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "per-s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkAttach completes a sandbox that waits: one directory is mounted into it and its memory limit changes.
+func BenchmarkAttach(b *testing.B) {
+	d := newTestDriver(b)
+	ctx := context.Background()
+	code := b.TempDir()
+	limits := sandbox.Limits{MemoryBytes: 128 << 20, CPUs: 1, PIDs: 1024, ScratchBytes: 512 << 20}
+	larger := limits
+	larger.MemoryBytes = 1769 << 20
+	var all []time.Duration
+	for i := range b.N {
+		box, err := d.Create(ctx, sandbox.Spec{ID: fmt.Sprint("bench-", i), Mounts: hostMounts(b), Late: []string{"/var/task-late"}, Limits: limits})
+		if err != nil {
+			b.Fatal(err)
+		}
+		start := time.Now()
+		err = box.Attach(ctx, sandbox.Attachment{Mounts: []sandbox.Mount{{Source: code, Target: "/var/task-late"}}, Limits: larger})
+		all = append(all, time.Since(start))
+		if err := errors.Join(err, box.Destroy(ctx)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2].Nanoseconds())/1e3, "attach-µs")
 	b.ReportMetric(0, "ns/op")
 }
 

@@ -140,6 +140,7 @@ func (d *Driver) prepare() (*cgroups, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", sandbox.ErrUnsupported, err)
 	}
+	c.mark(d.stateDir)
 	return c, nil
 }
 
@@ -250,6 +251,9 @@ func (d *Driver) Sweep(ctx context.Context) (int, error) {
 		return nil
 	})
 	n, serr := groups.sweep(func(g *group) error { return g.remove(ctx) })
+	if strays := groups.sweepStrays(); strays > 0 {
+		d.log.Info("groups that other daemons left behind were removed", "groups", strays)
+	}
 	return n, errors.Join(err, kerr, serr, groups.setLow(true))
 }
 

@@ -313,6 +313,24 @@ func (b *box) share(change func(*group) error) error {
 	return change(b.group)
 }
 
+// PeakMemory implements sandbox.Sandbox.
+func (b *box) PeakMemory(ctx context.Context) (int64, error) {
+	if b.scratch == nil { // its size is to be taken off
+		u, err := b.Usage(ctx)
+		return u.MaxMemoryBytes, err
+	}
+	b.destroying.Lock()
+	defer b.destroying.Unlock()
+	if b.destroyed {
+		return 0, b.goneError()
+	}
+	if b.group == nil {
+		return 0, nil
+	}
+	peak, cache := b.group.peak()
+	return max(0, peak-cache), nil
+}
+
 // Usage implements sandbox.Sandbox.
 func (b *box) Usage(ctx context.Context) (sandbox.Usage, error) {
 	b.destroying.Lock()

@@ -78,13 +78,7 @@ func (g *group) oomKills() int {
 func (g *group) usage() sandbox.Usage {
 	var u sandbox.Usage
 	now := g.number(g.file(g.c.memory, "memory.usage_in_bytes", "memory.current"))
-	// The kernel counts in batches, so that the peak can be a page or two past the limit.
-	peak := min(g.max, g.number(g.file(g.c.memory, "memory.max_usage_in_bytes", "memory.peak")))
-	stat, active, inactive := g.file(g.c.memory, "memory.stat", "memory.stat"), "active_file", "inactive_file"
-	if !g.c.unified {
-		active, inactive = "total_active_file", "total_inactive_file"
-	}
-	cache := g.sum(stat, inactive, active)
+	peak, cache := g.peak()
 	u.MemoryBytes = max(0, now-cache)
 	u.MaxMemoryBytes = max(u.MemoryBytes, peak-cache)
 	if g.c.v2 != "" {
@@ -94,6 +88,17 @@ func (g *group) usage() sandbox.Usage {
 	u.PIDs = int(max(0, g.number(g.file(g.c.pids, "pids.current", "pids.current"))-1))
 	u.OOMKills = g.oomKills()
 	return u
+}
+
+// peak is the highest use of memory, and the file cache of now.
+func (g *group) peak() (peak, cache int64) {
+	// The kernel counts in batches, so that the peak can be a page or two past the limit.
+	peak = min(g.max, g.number(g.file(g.c.memory, "memory.max_usage_in_bytes", "memory.peak")))
+	stat, active, inactive := g.file(g.c.memory, "memory.stat", "memory.stat"), "active_file", "inactive_file"
+	if !g.c.unified {
+		active, inactive = "total_active_file", "total_inactive_file"
+	}
+	return peak, g.sum(stat, inactive, active)
 }
 
 // sweep ends and removes what an earlier daemon left in the groups, and returns how many sandboxes that were.

@@ -63,8 +63,10 @@ func (g *group) moveTo(dir string, init int) error {
 	return nil
 }
 
-// low is the group of those that yield.
-func (c *cgroups) low() string { return filepath.Join(c.cpu, c.name+"-yielding") }
+// yieldingSuffix ends the name of the group of those that yield.
+const yieldingSuffix = "-yielding"
+
+func (c *cgroups) low() string { return filepath.Join(c.cpu, c.name+yieldingSuffix) }
 
 // makeLow makes it, on cgroup v1.
 func (c *cgroups) makeLow() error {

@@ -71,6 +71,9 @@ func testMemory(t *testing.T, c Config) {
 	if err != nil || u.OOMKills < 1 || u.MaxMemoryBytes < 32<<20 || u.MaxMemoryBytes > 64<<20 {
 		t.Errorf("usage: %+v, %v", u, err)
 	}
+	if peak, err := b.PeakMemory(t.Context()); err != nil || peak < 32<<20 || peak > 64<<20 {
+		t.Errorf("peak: %d, %v", peak, err)
+	}
 	if _, exit := c.Output(t, b, "exit", "5"); exit != (sandbox.Exit{Code: 5}) {
 		t.Errorf("after out of memory: %+v", exit)
 	}

@@ -35,22 +35,38 @@ class InvokeContext {
     else delete env[TRACE];
   }
 
-  /** The context with these functions of the invocation's kind. */
-  build(functions) {
-    const { deadline, arn, requestId, tenantId, tenantToken } = this.event;
+  /** The context, with the functions of handlers that do not stream. */
+  build(succeed, fail, done) {
+    const event = this.event;
+    const { deadline } = event;
     const built = {
       callbackWaitsForEmptyEventLoop: true,
-      ...functions,
-      ...constant,
+      succeed,
+      fail,
+      done,
+      functionVersion: constant.functionVersion,
+      functionName: constant.functionName,
+      memoryLimitInMB: constant.memoryLimitInMB,
+      logGroupName: constant.logGroupName,
+      logStreamName: constant.logStreamName,
       clientContext: undefined,
       identity: undefined,
-      invokedFunctionArn: arn,
-      awsRequestId: requestId,
-      tenantId: tenantId || undefined,
+      invokedFunctionArn: event.arn,
+      awsRequestId: event.requestId,
+      tenantId: event.tenantId || undefined,
       getRemainingTimeInMillis: () => deadline - Date.now(),
     };
     // Not enumerable: who logs the context must not log a secret.
-    if (tenantToken) Object.defineProperty(built, 'tenantToken', { value: tenantToken });
+    if (event.tenantToken) Object.defineProperty(built, 'tenantToken', { value: event.tenantToken });
+    return built;
+  }
+
+  /** The context of a handler that streams its response. */
+  buildStreaming() {
+    const built = this.build();
+    delete built.succeed;
+    delete built.fail;
+    delete built.done;
     return built;
   }
 
@@ -62,4 +78,10 @@ class InvokeContext {
   }
 }
 
-module.exports = { InvokeContext, readEnvironment };
+/** Forgets the last event. */
+function forget() {
+  lastTrace = undefined;
+  delete env[TRACE];
+}
+
+module.exports = { InvokeContext, readEnvironment, forget };

@@ -4,8 +4,8 @@
 const fs = require('fs');
 const errors = require('./errors.cjs');
 
-const IN = 3;
-const OUT = 4;
+let IN = 3;
+let OUT = 4;
 const HEADER = 5;
 const MAX_TYPE = 255;
 const MAX_CONTENT_TYPE = 256;
@@ -46,8 +46,18 @@ function park() {
 function receive() {
   const { buf, size } = receiveFrame();
   const meta = HEADER + 4 + buf.readUInt32LE(HEADER);
-  const [deadline, requestId, arn, traceId, clientContext, identity, tenantId, tenantToken] = buf.utf8Slice(HEADER + 4, meta).split('\0');
-  return { deadline: +deadline, requestId, arn, traceId, clientContext, identity, tenantId, tenantToken, payload: buf.utf8Slice(meta, size) };
+  const part = buf.utf8Slice(HEADER + 4, meta).split('\0');
+  return {
+    deadline: +part[0],
+    requestId: part[1],
+    arn: part[2],
+    traceId: part[3],
+    clientContext: part[4],
+    identity: part[5],
+    tenantId: part[6],
+    tenantToken: part[7],
+    payload: buf.utf8Slice(meta, size),
+  };
 }
 
 function write(buf, n) {
@@ -98,6 +108,11 @@ function stringify(value) {
 }
 
 module.exports = {
+  /** Reads from and writes to other descriptors: for rehearsals. */
+  redirect(from, to) {
+    IN = from;
+    OUT = to;
+  },
   park,
   receive,
   sendNext: () => send('N', undefined, ''),

@@ -31,12 +31,13 @@ class Runtime {
   constructor(handler) {
     this.handler = handler;
     this.streams = loader.isStreaming(handler);
+    this.again = () => this.next();
   }
 
   /** Takes the next event on a fresh turn of the event loop. The one before is answered. */
   schedule() {
     failing = nothing;
-    setImmediate(() => this.next());
+    setImmediate(this.again);
   }
 
   next() {
@@ -83,8 +84,15 @@ class Runtime {
       };
     });
     const succeed = once((result) => done(null, result));
+    const answer = (result) => {
+      try {
+        succeed(result);
+      } catch (error) {
+        fail(error); // it has no JSON
+      }
+    };
     const fail = once((error) => done(error === undefined || error === null ? 'handled' : error));
-    const context = invocation.build({ succeed, fail, done: once(done) });
+    const context = invocation.build(succeed, fail, once(done));
     onEmptyLoop = () => {
       onEmptyLoop = nothing;
       finished = true;
@@ -92,7 +100,7 @@ class Runtime {
     };
     try {
       const result = this.handler(JSON.parse(event.payload), invocation.check(context), callback);
-      if (result && typeof result.then === 'function') result.then(succeed, fail).catch(fail);
+      if (result && typeof result.then === 'function') result.then(answer, fail);
     } catch (error) {
       callback(error);
     }
@@ -101,7 +109,7 @@ class Runtime {
   /** Handlers of awslambda.streamifyResponse. What they write goes out as they write it. */
   runStreaming(event, invocation) {
     const { ResponseStream } = require('./stream.cjs');
-    const context = invocation.build({});
+    const context = invocation.buildStreaming();
     const stream = new ResponseStream({
       begin: frames.beginStream,
       chunk: frames.sendChunk,
@@ -145,7 +153,7 @@ class Runtime {
 }
 
 async function main() {
-  if (parking.wanted()) await parking.wait();
+  if (parking.wanted()) await parking.wait(Runtime);
   logs.patchConsole();
   context.readEnvironment();
   failing = (error) => frames.sendInitError(error);

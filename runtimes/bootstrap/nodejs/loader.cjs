@@ -25,14 +25,31 @@ function isModuleFolder(folder) {
   return false;
 }
 
+// Node can load an ES module at once since 20.19 and 22.12 (which warns): import() goes to other threads and back for each file, a
+// millisecond before the first event.
+const [MAJOR, MINOR] = process.versions.node.split('.').map(Number);
+const AT_ONCE = process.features.require_module && MAJOR !== 23 && !(MAJOR === 22 && MINOR < 13);
+
+/** Loads an ES module. */
+function loadESModule(file) {
+  if (AT_ONCE) {
+    try {
+      return require(file);
+    } catch (error) {
+      if (error?.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error; // it awaits something at its top: nothing of it has run
+    }
+  }
+  return import(pathToFileURL(file).href);
+}
+
 /** Loads the file as the first of what it can be: FILE, FILE.js, FILE.mjs, FILE.cjs, or a package's name. */
 async function loadModule(root, folder, name) {
   const file = path.resolve(root, folder, name);
   if (fs.existsSync(file) && fs.statSync(file).isFile()) return require(file);
   if (fs.existsSync(file + '.js')) {
-    return isModuleFolder(path.dirname(file)) ? import(pathToFileURL(file + '.js').href) : require(file + '.js');
+    return isModuleFolder(path.dirname(file)) ? loadESModule(file + '.js') : require(file + '.js');
   }
-  if (fs.existsSync(file + '.mjs')) return import(pathToFileURL(file + '.mjs').href);
+  if (fs.existsSync(file + '.mjs')) return loadESModule(file + '.mjs');
   if (fs.existsSync(file + '.cjs')) return require(file + '.cjs');
   return require(require.resolve(name, { paths: [root, path.join(root, folder)] }));
 }

@@ -19,6 +19,12 @@ function current(requestId, tenantId) {
   globalThis[TENANT_ID] = tenantId || undefined;
 }
 
+/** Forgets the last request. */
+function forget() {
+  delete globalThis[REQUEST_ID];
+  delete globalThis[TENANT_ID];
+}
+
 function writeLine(line) {
   const buf = Buffer.from(line + '\n');
   for (let sent = 0; sent < buf.length; ) {
@@ -80,4 +86,4 @@ function error(what, thrown) {
   else console.error(what, '\t' + formatError(e));
 }
 
-module.exports = { current, patchConsole, error };
+module.exports = { current, forget, patchConsole, error };

@@ -436,6 +436,23 @@ def _rehearse():
     sys.modules.pop("_berth_rehearsal", None)
     sys.path_importer_cache.clear()
     Current.request_id = ""
+    _find_ahead(_ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task"))
+
+
+def _find_ahead(root):
+    """Leaves who looks for modules in the function's directory, as the first import there would: it takes a while to make. It knows
+    nothing of what is in there yet."""
+    try:
+        from _frozen_importlib_external import FileFinder, PathFinder
+
+        PathFinder.find_spec("_berth_rehearsal", [root])
+        finder = sys.path_importer_cache.get(root)
+        if isinstance(finder, FileFinder):
+            finder.invalidate_caches()
+            return
+    except Exception:
+        pass  # another Python does this otherwise
+    sys.path_importer_cache.pop(root, None)
 
 
 def _park():
@@ -452,18 +469,18 @@ def _park():
 
     gc.collect()
     gc.freeze()  # what is there now is never garbage: leave it out of the function's collections
-    has = dict(_ENVIRON)
+    has = dict(_VARIABLES)
     _send(_PARKED)
     data = _receive()
-    wanted = dict(pair.split("=", 1) for pair in os.fsdecode(data[5:]).split("\0"))
-    for name, value in has.items():
+    wanted = dict(pair.split(b"=", 1) for pair in data[5:].split(b"\0"))
+    for name in has:
         if name not in wanted:
-            del _ENVIRON[name]
-        elif wanted[name] == value:
-            del wanted[name]
+            del _ENVIRON[os.fsdecode(name)]
     for name, value in wanted.items():
-        _ENVIRON[name] = value
-    if _ENVIRON.get("TZ") != has.get("TZ"):
+        if has.get(name) != value:
+            os.putenv(name, value)
+            _VARIABLES[name] = value  # as os.environ does, in bytes
+    if wanted.get(b"TZ") != has.get(b"TZ"):
         time.tzset()
     os.chdir(_ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task"))  # the directory of before lies under the function's code
     return ahead
