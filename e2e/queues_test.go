@@ -28,14 +28,14 @@ def handler(event, context):
 // TestQueueMappings feeds functions from queues of a server that speaks SQS.
 func TestQueueMappings(t *testing.T) {
 	sharedClient(t)
-	moto := startMoto(t)
+	services := startServices(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
-	s := start(t, t.TempDir(), "--aws-endpoint", "sqs="+moto.url)
+	s := start(t, t.TempDir(), "--aws-endpoint", "sqs="+services.url)
 	c := client.New(s.Client)
 	defer c.Close()
 	python(t, c, "consumer", consumer, func(in *lambda.CreateFunctionInput) { in.Runtime = types.Runtime(pythonRuntime(t)) })
-	q := &queueTest{t, c, moto}
+	q := &queueTest{t, c, services}
 
 	_, err := c.Lambda.CreateEventSourceMapping(t.Context(), &lambda.CreateEventSourceMappingInput{FunctionName: aws.String("consumer"), EventSourceArn: aws.String("arn:aws:sqs:us-east-1:123456789012:none")})
 	wantCode(t, err, "InvalidParameterValueException")
@@ -48,14 +48,14 @@ func TestQueueMappings(t *testing.T) {
 
 type queueTest struct {
 	*testing.T
-	c    *client.Client
-	moto *services
+	c        *client.Client
+	services *services
 }
 
 // mapped makes a queue and a mapping from it.
 func (q *queueTest) mapped(t *testing.T, name string, attributes map[string]string, more func(*lambda.CreateEventSourceMappingInput)) (url string, id *string) {
 	t.Helper()
-	out, err := q.moto.sqs.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
+	out, err := q.services.sqs.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func (q *queueTest) send(t *testing.T, url string, bodies ...string) {
 		if strings.HasSuffix(url, ".fifo") {
 			in.MessageGroupId, in.MessageDeduplicationId = aws.String("group"), aws.String(fmt.Sprint(i))
 		}
-		if _, err := q.moto.sqs.SendMessage(t.Context(), in); err != nil {
+		if _, err := q.services.sqs.SendMessage(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,7 +104,7 @@ func (q *queueTest) empty(t *testing.T, url string) {
 	t.Helper()
 	var held map[string]string
 	for deadline := time.Now().Add(readyWithin); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		out, err := q.moto.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{"All"}})
+		out, err := q.services.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{"All"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func (q *queueTest) records(t *testing.T, source, text string) (all []map[string
 
 func (q *queueTest) attributes(t *testing.T) {
 	url, _ := q.mapped(t, "plain", nil, nil)
-	if _, err := q.moto.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("hello plain"),
+	if _, err := q.services.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("hello plain"),
 		MessageAttributes: map[string]sqstypes.MessageAttributeValue{"Title": {DataType: aws.String("String"), StringValue: aws.String("The Whistler")}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func (q *queueTest) attributes(t *testing.T) {
 }
 
 func (q *queueTest) partial(t *testing.T) {
-	dead, deadARN := q.moto.queue(t, "dead-letters")
+	dead, deadARN := q.services.queue(t, "dead-letters")
 	redrive, err := json.Marshal(map[string]any{"deadLetterTargetArn": deadARN, "maxReceiveCount": 2})
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func (q *queueTest) partial(t *testing.T) {
 		in.FunctionResponseTypes = []types.FunctionResponseType{types.FunctionResponseTypeReportBatchItemFailures}
 	})
 	q.send(t, url, "good", "bad one", "fine")
-	if got := q.moto.receive(t, dead); *got.Body != "bad one" {
+	if got := q.services.receive(t, dead); *got.Body != "bad one" {
 		t.Errorf("the dead letter is %s", *got.Body)
 	}
 	q.empty(t, url)

@@ -50,7 +50,7 @@ func TestAnEnvironmentIsHandedOverWithThePoolOfItsLastCall(t *testing.T) {
 			t.Errorf("%v environments were handed over, want one of each pool", counts)
 		}
 		time.Sleep(time.Second)
-		if n := m.Held(); n != 0 {
+		if n := m.Status().Environments; n != 0 {
 			t.Errorf("%d environments are still held", n)
 		}
 	})
