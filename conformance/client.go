@@ -24,6 +24,8 @@ type Target struct {
 	// scenarios of python3.12 with python3.11. Nil: the server runs no code: only the scenarios of
 	// the API itself are replayed, and otherwise only those that run code.
 	Runtimes map[string]string
+	// SQS is the URL of a server that speaks SQS (moto), which the target was told about; "" leaves out the scenarios that need it.
+	SQS string
 }
 
 // params are an operation's input members.
@@ -180,6 +182,9 @@ func (c *client) normalise(v any) any {
 		}
 	case string:
 		v = strings.ReplaceAll(v, c.target.Account, recordedAccount)
+		if c.target.SQS != "" {
+			v = strings.ReplaceAll(v, queueAccount, recordedAccount)
+		}
 		for recorded, actual := range c.target.Runtimes {
 			if v == actual {
 				return recorded

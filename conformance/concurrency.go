@@ -14,7 +14,6 @@ func concurrencyScenarios() []scenario {
 		{id: concurrencyTests + "test_lambda_provisioned_concurrency_scheduling", runtime: "python3.12", run: provisionedScheduling},
 		{id: concurrencyTests + "test_lambda_provisioned_concurrency_moves_with_alias", runtime: "python3.8", run: provisionedMoves,
 			kinds: map[string]string{"alias-name": `[a-zA-Z0-9_-]+`}},
-		{id: concurrencyTests + "test_reserved_concurrency", runtime: "python3.12", pending: needsQueue, run: reservedZero},
 	}
 }
 
@@ -130,15 +129,4 @@ func (s *session) wantEventually(name, qualifier, want string) {
 		}
 	}
 	s.wantInitType(name, qualifier, want)
-}
-
-func reservedZero(s *session) {
-	name := "test_lambda_" + uid()
-	s.fixture(name, params{"Timeout": 20, "Code": params{"ZipFile": zipped("handler.py", initType)}})
-	fn := s.ok("GetFunctionConfiguration", params{"FunctionName": name, "Qualifier": "$LATEST"})
-	s.note("fn", fn)
-	arn := params{"FunctionName": fn["FunctionArn"]}
-	s.note("put_reserved", s.ok("PutFunctionConcurrency", params{"FunctionName": name, "ReservedConcurrentExecutions": 0}))
-	s.note("exc_no_cap_requestresponse", s.call("Invoke", with(arn, params{"InvocationType": "RequestResponse"})))
-	s.note("invoke_result", s.call("Invoke", with(arn, params{"InvocationType": "Event"})))
 }

@@ -81,7 +81,7 @@ func inProcess(t *testing.T) Target {
 		Catalog: c, Blobs: memory.NewBlobs(), Invoker: invoker{c}, Preparer: preparer{},
 		Authenticate: func(*http.Request, []byte) (lambda.Caller, error) { return lambda.Caller{Account: account}, nil },
 		Inspect:      code.Inspect, Log: slog.New(slog.DiscardHandler),
-		Runtimes: installed{}, Images: pictures{},
+		Runtimes: installed{}, Images: pictures{}, Queue: func(context.Context, string) error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)

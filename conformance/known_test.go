@@ -30,12 +30,12 @@ func TestKnownDifferences(t *testing.T) {
 	}
 }
 
-// TestShare counts the recordings that match among those that concern zip functions of this API alone: wantShare percent at
+// TestShare counts the recordings that match among those that concern zip functions: wantShare percent at
 // least. That the scenarios which say so do match is what TestRecordings shows, here and in e2e.
 func TestShare(t *testing.T) {
 	recordings := load(t)
 	s := shareOf(recordings)
-	t.Logf("%d of %d recordings of zip functions of this API alone match: %.1f %% (of all %d: %d match as a whole)", s.zipMatching, s.zip, s.percent(), s.all, s.matching)
+	t.Logf("%d of %d recordings of zip functions match: %.1f %% (of all %d: %d match as a whole)", s.zipMatching, s.zip, s.percent(), s.all, s.matching)
 	if s.percent() < wantShare {
 		t.Errorf("want at least %d %%", wantShare)
 	}

@@ -54,7 +54,11 @@ func (s *session) logEvents(group string) []any {
 	}
 	defer res.Body.Close()
 	var answer map[string]any
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || res.StatusCode != http.StatusOK {
+	err = json.NewDecoder(res.Body).Decode(&answer)
+	if err == nil && answer["__type"] == "ResourceNotFoundException" {
+		return nil // nothing was logged yet
+	}
+	if err != nil || res.StatusCode != http.StatusOK {
 		s.Fatalf("FilterLogEvents: %s %v %v", res.Status, answer, err)
 	}
 	events, _ := s.normalise(answer["events"]).([]any)

@@ -28,14 +28,15 @@ var repeated = regexp.MustCompile(`<(\w):len\((\d+)\)>`)
 
 // volatile are the recorder's stand-ins without brackets, by member name.
 var volatile = map[string]string{
-	"LastModified": `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?\+0000`,
-	"CodeSha256":   `[A-Za-z0-9+/]{43}=`,
-	"LogResult":    `[A-Za-z0-9+/]+=*`,
-	"FunctionUrl":  `https?://[a-z0-9]{32}\.lambda-url\.us-east-1\.[^/]+/`,
+	"LastModified":  `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?\+0000`,
+	"CodeSha256":    `[A-Za-z0-9+/]{43}=`,
+	"LogResult":     `[A-Za-z0-9+/]+=*`,
+	"SentTimestamp": `\d{13}`,
+	"FunctionUrl":   `https?://[a-z0-9]{32}\.lambda-url\.us-east-1\.[^/]+/`,
 }
 
 // standIns are the texts that volatile applies to.
-var standIns = []string{"date", "code-sha256", "log-result", "event-id", "lambda-url"}
+var standIns = []string{"date", "code-sha256", "log-result", "event-id", "lambda-url", "timestamp", "sent-timestamp", "sender-id"}
 
 // kinds are what the common placeholders stand for.
 var kinds = map[string]string{

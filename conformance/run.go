@@ -27,7 +27,7 @@ func Run(t *testing.T, target Target) {
 			t.Errorf("no recording %s", sc.id)
 			continue
 		}
-		if (sc.runtime == "") != (target.Runtimes == nil) || sc.runtime != "" && target.Runtimes[sc.runtime] == "" {
+		if (sc.runtime == "") != (target.Runtimes == nil) || sc.runtime != "" && target.Runtimes[sc.runtime] == "" || sc.queue && target.SQS == "" {
 			skipped++
 			continue
 		}

@@ -16,6 +16,8 @@ type scenario struct {
 	run func(s *session)
 	// runtime is the recorded runtime that must really run code; "" when no code runs.
 	runtime string
+	// queue: it needs a server that speaks SQS.
+	queue bool
 	// pending says why the scenario is not expected to match yet; "" when it is.
 	pending string
 	// labels are the answers to compare, where the others are not the API's; nil for all. Such a scenario is pending: it is

@@ -6,10 +6,5 @@ import "slices"
 func scenarios() []scenario {
 	return slices.Concat(nameScenarios(), functionScenarios(), limitScenarios(), versionScenarios(), permissionScenarios(),
 		tagScenarios(), runtimeScenarios(), invokeScenarios(), errorScenarios(),
-		concurrencyScenarios(), eventScenarios(), layerScenarios(), mappingScenarios(), signingScenarios(), urlScenarios(), imageScenarios(), providedScenarios(), logScenarios())
+		concurrencyScenarios(), eventScenarios(), layerScenarios(), mappingScenarios(), signingScenarios(), urlScenarios(), imageScenarios(), providedScenarios(), logScenarios(), queueScenarios())
 }
-
-// Reasons for pending.
-const (
-	needsQueue = "it reads from an SQS queue; e2e's TestDestinationsOfServices compares such bodies"
-)

@@ -21,12 +21,22 @@ func TestRecordings(t *testing.T) {
 		t.Skip("LAMBDA_RECORDINGS does not name the folder of recorded answers")
 	}
 	sharedClient(t)
-	server := start(t, t.TempDir()).Client
+	queues := ""
+	var args []string
+	if s := servicesIfInstalled(t); s != nil {
+		queues, args = s.url, []string{"--aws-endpoint", "sqs=" + s.url}
+		t.Setenv("AWS_ACCESS_KEY_ID", "test")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	} else {
+		t.Log("there is no SQS (make services, or make moto): recordings of queues are left out")
+	}
+	server := start(t, t.TempDir(), args...).Client
 	signer := v4.NewSigner()
 	conformance.Run(t, conformance.Target{
 		URL:      server.Endpoint,
 		Account:  string(server.Account),
 		Runtimes: conformance.RuntimesOf(server.Runtimes),
+		SQS:      queues,
 		Sign: func(r *http.Request, body []byte) error {
 			sum := sha256.Sum256(body)
 			key := aws.Credentials{AccessKeyID: server.AccessKeyID, SecretAccessKey: server.SecretAccessKey}
