@@ -107,7 +107,7 @@ func BenchmarkRuntimeChoice(b *testing.B) {
 		}
 		return t.Version
 	}
-	plain, pinned := v("function-000001"), v("function-000002")
+	pinned := v("function-000002")
 	for _, id := range []lambda.RuntimeVersionID{"one", "two"} {
 		if _, err := c.AddRelease(b.Context(), pinned.Runtime, lambda.RuntimeRelease{ID: id}); err != nil {
 			b.Fatal(err)
@@ -120,7 +120,8 @@ func BenchmarkRuntimeChoice(b *testing.B) {
 	if err := c.SetRuntimeTrial(b.Context(), id("function-000002"), lambda.Latest, trial); err != nil {
 		b.Fatal(err)
 	}
-	plain, pinned = v("function-000001"), v("function-000002")
+	plain := v("function-000001")
+	pinned = v("function-000002")
 	for name, one := range map[string]struct {
 		v    *lambda.Version
 		want lambda.RuntimeVersionID

@@ -277,6 +277,7 @@ func TestProcessesThatCannotStart(t *testing.T) {
 		"impossible id":    {[]string{"--role", "manager", "--id", "a.b", "--engine", p.engineURL, "--cluster-token-file", p.token}, "letters, digits"},
 		"half of TLS":      {[]string{"--role", "manager", "--engine", p.engineURL, "--cluster-token-file", p.token, "--tls-ca", p.token}, "--tls-key"},
 		"address for none": {[]string{"--role", "manager", "--engine", p.engineURL, "--cluster-token-file", p.token, "--listen-internal", ":0"}, "--listen-internal"},
+		"bad calls":        {[]string{"--role", "engine,control", "--engine", "nats://127.0.0.1:0", "--rollout-calls", "1,2"}, "--rollout-calls"},
 		"bad quota":        {[]string{"--role", "manager", "--engine", p.engineURL, "--pool-quota", "0"}, "--pool-quota"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,7 @@ import (
 // version that was asked for.
 func TestVersionsComeAndGo(t *testing.T) {
 	const callers, versions = 6, 4
-	rounds := 15
+	rounds := 6
 	if n, err := strconv.Atoi(os.Getenv("BERTH_ROUNDS")); err == nil { // to look for what is rare
 		rounds = n
 	}
