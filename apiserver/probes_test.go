@@ -196,7 +196,9 @@ func (p *prober) ensure() {
 	if _, ok := p.catalog.URL(id, "live"); ok { // where the probes of CreateFunctionUrlConfig make theirs
 		p.must("DeleteFunctionUrlConfig", map[string]any{"FunctionName": "probe", "Qualifier": "live"})
 	}
-	p.must("PutFunctionEventInvokeConfig", map[string]any{"FunctionName": "probe", "MaximumRetryAttempts": 1})
+	if _, ok := p.catalog.EventConfig(id, lambda.Latest); !ok {
+		p.must("PutFunctionEventInvokeConfig", map[string]any{"FunctionName": "probe", "MaximumRetryAttempts": 1})
+	}
 	if _, err := p.catalog.LayerPolicy(catalog.LayerID(id), p.layer); err != nil {
 		made := p.must("PublishLayerVersion", map[string]any{"LayerName": "probe", "Content": map[string]any{"ZipFile": p.zip}})
 		p.layer = int64(made["Version"].(float64))

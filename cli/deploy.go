@@ -23,7 +23,8 @@ import (
 
 type deployFlags struct {
 	name, runtime, handler string
-	memory                 int32 // MB; 0 leaves it to the server
+	image                  string // instead of files
+	memory                 int32  // MB; 0 leaves it to the server
 	timeout                string
 	env, layers            []string
 	perTenant              bool
@@ -32,25 +33,41 @@ type deployFlags struct {
 func (a *app) deployCommand() *cobra.Command {
 	var flags deployFlags
 	cmd := &cobra.Command{
-		Use:   "deploy DIR|FILE",
+		Use:   "deploy (DIR|FILE | --image IMAGE)",
 		Short: "Upload a function: create it, or replace its code",
 		Long: `Upload a directory, a file or a zip as a function, and wait until it can be called.
 
 The runtime and the handler are found by a look into the code: a .py file with lambda_handler or handler, a .js or .mjs
 file that exports handler, Go source (built here, for Linux), or an executable called bootstrap. Deploying again replaces
-the code and the settings that are named; --env replaces all of the function's variables.`,
+the code and the settings that are named; --env replaces all of the function's variables.
+
+With --image the function is a container image, which the server fetches: HOST/REPOSITORY:TAG of a registry, or a file or
+directory below its --image-dir (oci-layout:DIR, archive:FILE). Deploying again looks for the tag anew.`,
 		Example: `  berth deploy .                                     # named after the directory
   berth deploy handler.py --name hello --memory 256 --timeout 30s
   berth deploy ./cmd/worker --env QUEUE=jobs --env LEVEL=debug
-  berth deploy build.zip --name api --runtime nodejs20.x --handler index.handler`,
-		Args: cobra.ExactArgs(1),
+  berth deploy build.zip --name api --runtime nodejs20.x --handler index.handler
+  berth deploy --image registry.example/team/app:1 --memory 512`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case flags.image != "" && len(args) > 0:
+				return usagef("give files or --image, not both")
+			case flags.image != "":
+				return nil
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 	}
 	cmd.RunE = a.withClient(func(ctx context.Context, c *client.Client, args []string) error {
+		if flags.image != "" {
+			return a.deployImage(ctx, c, flags)
+		}
 		return a.deploy(ctx, c, args[0], flags)
 	})
 	f := cmd.Flags()
 	f.StringVarP(&flags.name, "name", "n", "", "function name (default: the name of the directory or file)")
 	f.StringVar(&flags.runtime, "runtime", "", "runtime, like python3.11, nodejs20.x, provided.al2023 (default: found in the code)")
+	f.StringVar(&flags.image, "image", "", "container image to deploy instead of files")
 	f.StringVar(&flags.handler, "handler", "", "handler, like FILE.FUNCTION (default: found in the code)")
 	f.Int32Var(&flags.memory, "memory", 0, "memory in MB, 128–10240 (default: as it is, 128 when new)")
 	f.StringVar(&flags.timeout, "timeout", "", "time limit of a call, 1s–15m (default: as it is, 3s when new)")

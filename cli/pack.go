@@ -199,6 +199,11 @@ func functionName(source string) (string, error) {
 	if info, err := os.Stat(absolute); err == nil && !info.IsDir() {
 		base = strings.TrimSuffix(base, filepath.Ext(base))
 	}
+	return plainName(base)
+}
+
+// plainName makes a function's name of another one.
+func plainName(base string) (string, error) {
 	name := strings.Trim(notInName.ReplaceAllString(base, "-"), "-")
 	if name == "" || len(name) > maxName {
 		return "", usagef("%q makes no function name of 1–%d letters, digits, - and _: give one with --name", base, maxName)
