@@ -2,6 +2,7 @@ package frontend_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,10 +66,10 @@ func TestACallWaitsForARingWithoutTheLost(t *testing.T) {
 		s := &stage{version: active, answers: []error{nil}}
 		feed := &ring.Feed{}
 		feed.Set(ringVersion(1))
-		alive := false
+		var alive atomic.Bool
 		f := frontend.New(frontend.Config{
 			Catalog: s, Rings: feed.Get, Limit: func(lambda.PoolID) int { return 10 },
-			Manager:        func(lambda.ManagerID) (frontend.Manager, bool) { return s, alive },
+			Manager:        func(lambda.ManagerID) (frontend.Manager, bool) { return s, alive.Load() },
 			Worker:         func(lambda.WorkerID) (frontend.Worker, bool) { return s, true },
 			RuntimeVersion: func(*lambda.Version) (lambda.RuntimeVersionID, error) { return "r1", nil },
 		})
@@ -82,7 +83,7 @@ func TestACallWaitsForARingWithoutTheLost(t *testing.T) {
 			done <- err
 		}()
 		time.Sleep(2 * time.Second)
-		alive = true
+		alive.Store(true)
 		feed.Set(ringVersion(2))
 		if err := <-done; err != nil || time.Since(began) != 2*time.Second {
 			t.Errorf("the call ended with %v after %v, want none after 2s", err, time.Since(began))

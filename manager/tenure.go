@@ -208,13 +208,17 @@ func (m *Manager) fence(p *pool, version uint64) *tenure {
 // within the hand-off limit counts as lost: calls wait no longer for it (invariant I3).
 func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 	t.begin.Do(func() {
-		within := m.cfg.HandOffLimit * 3 / 5 // the rest is for asking the workers instead
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, h := range t.heritage {
-			if !h.asking && !h.resolved {
+			c := &claim{p, t, h}
+			switch {
+			case h.resolved:
+			case h.asking:
+				m.spawn(func(ctx context.Context) { m.askAlone(ctx, c) })
+			default:
 				h.asking = true
-				m.spawn(func(ctx context.Context) { m.pull(ctx, h.manager, []*claim{{p, t, h}}, within, func() {}) })
+				m.spawn(func(ctx context.Context) { m.pull(ctx, h.manager, []*claim{c}, m.cfg.HandOffLimit*3/5, func() {}) }) // the rest is for asking the workers instead
 			}
 		}
 	})
@@ -229,5 +233,19 @@ func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 		defer p.mu.Unlock()
 		t.settle()
 		m.cfg.Log.Info("calls go on without what an earlier manager has not handed over yet", "pool", p.id, "ring", t.version, "waited", m.cfg.HandOffLimit)
+	}
+}
+
+// askAlone asks a predecessor for a pool for which a call waits, although it is being asked for that with others: if their answer does
+// not come soon the workers must be asked before the call goes on, or what the predecessor runs would not be counted.
+func (m *Manager) askAlone(ctx context.Context, c *claim) {
+	if !sleep(ctx, m.cfg.HandOffLimit/5) {
+		return
+	}
+	c.p.mu.Lock()
+	resolved := c.h.resolved
+	c.p.mu.Unlock()
+	if !resolved {
+		m.pull(ctx, c.h.manager, []*claim{c}, m.cfg.HandOffLimit*2/5, func() {})
 	}
 }
