@@ -138,7 +138,7 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 		return nil, err
 	}
 	if rt.Frames {
-		if err := p.boot(ctx, rt, memory); err != nil {
+		if err := p.boot(ctx, rt, memory, w.parked.Waiting(kind) > 0); err != nil {
 			return nil, err
 		}
 	}
@@ -147,8 +147,9 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 	return p, err
 }
 
-// boot starts the runtime and waits until it waits.
-func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB int) error {
+// boot starts the runtime and waits until it waits. Unless it is the only one, it leaves the processor to all others meanwhile: while none is
+// there the next call would have to boot one itself.
+func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB int, yields bool) error {
 	ours, theirs, err := runtimeapi.Pipes()
 	if err != nil {
 		return err
@@ -162,12 +163,17 @@ func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB
 	if err != nil {
 		return err
 	}
-	if err := p.sandbox.Yield(ctx, true); err != nil {
-		return err
+	if yields {
+		if err := p.sandbox.Yield(ctx, true); err != nil {
+			return err
+		}
 	}
 	theirs.Close() // so that the runtime's end is seen
 	stop := context.AfterFunc(ctx, func() { ours.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if !yields {
+		return runtimes.AwaitParked(ours)
+	}
 	box := p.sandbox
 	hurry := time.AfterFunc(yieldLimit, func() { box.Yield(ctx, false) }) // failing, it takes longer
 	err = runtimes.AwaitParked(ours)
@@ -195,6 +201,9 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	p, ok := e.w.parked.Take(kind)
 	if !ok {
 		return false
+	}
+	if e.runtime.Rouses && p.conn != nil {
+		p.conn.Write(runtimes.RouseFrame) // five bytes into an empty pipe; if it is broken, handOver will notice
 	}
 	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: e.ownMounts(), Limits: limits})
 	if err == nil {
