@@ -49,19 +49,19 @@ func TestQueueMappings(t *testing.T) {
 // TestQueueMappingsOfProcesses: the control role reads, in a process that has no frontend.
 func TestQueueMappingsOfProcesses(t *testing.T) {
 	sharedClient(t)
-	moto := startMoto(t)
+	services := startServices(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
-	p := startProcesses(t, 1, 1, "--aws-endpoint", "sqs="+moto.url)
+	p := startProcesses(t, 1, 1, "--aws-endpoint", "sqs="+services.url)
 	python(t, p.frontends[0], "consumer", consumer)
-	q := &queueTest{t, p.frontends[0], moto}
-	dead, deadARN := q.moto.queue(t, "cluster-dead")
+	q := &queueTest{t, p.frontends[0], services}
+	dead, deadARN := q.services.queue(t, "cluster-dead")
 	url, _ := q.mapped(t, "cluster", map[string]string{"VisibilityTimeout": "2", "RedrivePolicy": `{"deadLetterTargetArn":"` + deadARN + `","maxReceiveCount":1}`},
 		func(in *lambda.CreateEventSourceMappingInput) {
 			in.FunctionResponseTypes = []types.FunctionResponseType{types.FunctionResponseTypeReportBatchItemFailures}
 		})
 	q.send(t, url, "good", "bad one", "fine")
-	if got := q.moto.receive(t, dead); *got.Body != "bad one" {
+	if got := q.services.receive(t, dead); *got.Body != "bad one" {
 		t.Errorf("the dead letter is %s", *got.Body)
 	}
 	q.empty(t, url)

@@ -8,6 +8,7 @@ import (
 
 	"berth/lambda"
 	"berth/ring"
+	"berth/sleep"
 )
 
 // historyLimit is how long a request waits for this manager to hear of the ring that it goes by; reuseHistoryLimit for one that
@@ -239,7 +240,7 @@ func (m *Manager) awaitSlots(ctx context.Context, p *pool, t *tenure) {
 // askAlone asks a predecessor for a pool for which a call waits, although it is being asked for that with others: if their answer does
 // not come soon the workers must be asked before the call goes on, or what the predecessor runs would not be counted.
 func (m *Manager) askAlone(ctx context.Context, c *claim) {
-	if !sleep(ctx, m.cfg.HandOffLimit/5) {
+	if !sleep.For(ctx, m.cfg.HandOffLimit/5) {
 		return
 	}
 	c.p.mu.Lock()
