@@ -202,9 +202,6 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	if !ok {
 		return false
 	}
-	if e.runtime.Rouses && p.conn != nil {
-		p.conn.Write(runtimes.RouseFrame) // five bytes into an empty pipe; if it is broken, handOver will notice
-	}
 	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: e.ownMounts(), Limits: limits})
 	if err == nil {
 		e.parked, e.sandbox = p, p.sandbox
