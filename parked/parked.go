@@ -178,6 +178,15 @@ func (p *Pool[K, I]) Hold() (release func()) {
 	}
 }
 
+// Busy reports whether somebody holds, or did a moment ago.
+func (p *Pool[K, I]) Busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy(time.Now())
+}
+
+func (p *Pool[K, I]) busy(now time.Time) bool { return p.held > 0 || now.Before(p.calm) }
+
 // Refuse gives a kind up for good: it turned out to be of no use here.
 func (p *Pool[K, I]) Refuse(k K) {
 	p.mu.Lock()

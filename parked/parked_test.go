@@ -277,7 +277,13 @@ func TestHold(t *testing.T) {
 	run(t, nil, func(p *Pool[string, *thing], w *workshop) {
 		p.Keep("a")
 		settle(time.Second)
+		if p.Busy() {
+			t.Error("busy before")
+		}
 		release := p.Hold()
+		if !p.Busy() {
+			t.Error("not busy while held")
+		}
 		p.Take("a")
 		settle(time.Second)
 		if n := p.Waiting("a"); n != 1 {
@@ -289,7 +295,13 @@ func TestHold(t *testing.T) {
 			t.Errorf("empty while held: %d", n)
 		}
 		release()
+		if !p.Busy() {
+			t.Error("not busy just after")
+		}
 		settle(time.Second)
+		if p.Busy() {
+			t.Error("busy long after")
+		}
 		if n := p.Waiting("a"); n < least {
 			t.Errorf("released: %d", n)
 		}

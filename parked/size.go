@@ -67,7 +67,7 @@ func (p *Pool[K, I]) look(ctx context.Context, now time.Time) {
 // that which was used last. p.mu is held.
 func (p *Pool[K, I]) neediest(now time.Time, but map[*kind[I]]bool) (k K, most *kind[I]) {
 	part := 1.0
-	busy := p.held > 0 || now.Before(p.calm)
+	busy := p.busy(now)
 	for key, of := range p.kinds {
 		have, want := len(of.waiting)+of.making, of.wanted(now, p.cfg.MaxEach)
 		if have >= want || but[of] || now.Before(of.notUntil) || busy && len(of.waiting) > 0 {

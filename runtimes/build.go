@@ -35,7 +35,6 @@ func python(ctx context.Context, i interpreter, version string, minor int, root 
 		Frames:  true,
 		Parks:   true,
 		Ahead:   pythonAhead,
-		Rouses:  true,
 	}, nil
 }
 
@@ -61,7 +60,6 @@ func node(i interpreter, version string, major int, root string) (*Runtime, erro
 		Frames:  true,
 		Parks:   true,
 		Ahead:   "1",
-		Rouses:  true,
 		Sized:   true, // V8's heap has its limit from the start on
 	}, nil
 }

@@ -1,7 +1,6 @@
 package runtimes
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,7 +140,7 @@ var standardEnv = []string{
 	"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/fn", "AWS_LAMBDA_LOG_STREAM_NAME=stream",
 }
 
-// run starts the process. With a take frame it waits until the process is parked, and sends that, announced half of the times.
+// run starts the process. With a take frame it waits until the process is parked, and sends that.
 func (p *process) run(take []byte) {
 	ours, theirs, err := runtimeapi.Pipes()
 	if err != nil {
@@ -161,15 +159,6 @@ func (p *process) run(take []byte) {
 	if take != nil {
 		if err := AwaitParked(ours); err != nil {
 			p.t.Fatal(err, p.logs())
-		}
-		switch parkedRuns.Add(1) % 4 {
-		case 0: // announced, with the function right behind
-			take = append(bytes.Clone(RouseFrame), take...)
-		case 1: // announced, most likely with time to rehearse; if not, that must do too
-			if _, err := ours.Write(RouseFrame); err != nil {
-				p.t.Fatal(err)
-			}
-			time.Sleep(5 * time.Millisecond)
 		}
 		if _, err := ours.Write(take); err != nil {
 			p.t.Fatal(err)
@@ -202,8 +191,6 @@ func (p *process) run(take []byte) {
 		<-served
 	})
 }
-
-var parkedRuns atomic.Int64
 
 const requestID = "8b0b3b1c-3d5c-4b8e-9d3e-2a1f0c9e7d6b"
 

@@ -15,20 +15,13 @@ import (
 //
 //	'T' take   the environment of the function's process: NAME=VALUE, separated by NUL bytes
 //
-// Before it, one that Rouses may be sent
-//
-//	'W' rouse  empty: the function will come within a millisecond
-//
-// and uses the time to go through what it will do then, so that the processor has it at hand. It may find 'T' behind it at once.
-//
-// With 'T' it becomes a process that was started with that environment, in the function's directory, which was mounted
+// It then becomes a process that was started with that environment, in the function's directory, which was mounted
 // meanwhile, and goes on as one: the frames of package runtimeapi follow.
 const (
 	ParkVariable = "_BERTH_PARK"
 
 	frameParked = 'P'
 	frameTake   = 'T'
-	frameRouse  = 'W'
 )
 
 // AwaitParked waits until the bootstrap at the other end is parked.
@@ -42,9 +35,6 @@ func AwaitParked(r io.Reader) error {
 	}
 	return nil
 }
-
-// RouseFrame announces a TakeFrame to a bootstrap that Rouses. It is not to be changed.
-var RouseFrame = []byte{1, 0, 0, 0, frameRouse}
 
 // TakeFrame is the frame that ends the wait. No string of env holds a NUL byte.
 func TakeFrame(env []string) []byte {

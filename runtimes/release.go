@@ -21,7 +21,6 @@ type Recipe struct {
 	Frames  bool     `json:"frames,omitempty"`
 	Parks   bool     `json:"parks,omitempty"`
 	Ahead   string   `json:"ahead,omitempty"`
-	Rouses  bool     `json:"rouses,omitempty"`
 	Sized   bool     `json:"sized,omitempty"`
 }
 
@@ -50,7 +49,7 @@ func NewRelease(name string, find func(path string) bool) (*Release, error) {
 		}
 		return withBootstrap("python", Recipe{
 			Name: name, Command: []string{program, "-S", "/var/runtime/bootstrap.py"},
-			Env: append(managedEnv(name), pythonEnv...), Frames: true, Parks: true, Ahead: pythonAhead, Rouses: true,
+			Env: append(managedEnv(name), pythonEnv...), Frames: true, Parks: true, Ahead: pythonAhead,
 		})
 	case nodeName.MatchString(name):
 		program, err := locate(find, "node")
@@ -62,7 +61,7 @@ func NewRelease(name string, find func(path string) bool) (*Release, error) {
 		}
 		return withBootstrap("nodejs", Recipe{
 			Name: name, Command: []string{"/bin/sh", "/var/runtime/bootstrap", program},
-			Env: append(managedEnv(name), nodePath(nodeName.FindStringSubmatch(name)[1])), Frames: true, Parks: true, Ahead: "1", Rouses: true, Sized: true,
+			Env: append(managedEnv(name), nodePath(nodeName.FindStringSubmatch(name)[1])), Frames: true, Parks: true, Ahead: "1", Sized: true,
 		})
 	}
 	return nil, lambda.Errorf(lambda.InvalidParameterValue, "Berth has no bootstrap for the runtime %s: expected python3.x, nodejsN.x, provided.al2 or provided.al2023.", name)
@@ -103,6 +102,6 @@ func Boot(name string, version lambda.RuntimeVersionID, label string) (*Runtime,
 	}
 	return &Runtime{
 		Name: name, Version: version, Command: r.Command, Env: r.Env,
-		Frames: r.Frames, Parks: r.Parks, Ahead: r.Ahead, Rouses: r.Rouses, Sized: r.Sized,
+		Frames: r.Frames, Parks: r.Parks, Ahead: r.Ahead, Sized: r.Sized,
 	}, nil
 }

@@ -16,10 +16,9 @@ type Runtime struct {
 	Env     []string                // PATH, LD_LIBRARY_PATH, PYTHONPATH… as FACTS §6 records them, "KEY=value"
 	Frames  bool                    // the bootstrap speaks frames on descriptor FrameFD; otherwise the HTTP API
 
-	Parks  bool   // sandboxes may wait for a function of this runtime: with the bootstrap started if it speaks frames, else empty
-	Ahead  string // what a waiting bootstrap is to load, the value of ParkVariable
-	Rouses bool   // a waiting bootstrap knows RouseFrame
-	Sized  bool   // the bootstrap needs the function's memory size when it starts
+	Parks bool   // sandboxes may wait for a function of this runtime: with the bootstrap started if it speaks frames, else empty
+	Ahead string // what a waiting bootstrap is to load, the value of ParkVariable
+	Sized bool   // the bootstrap needs the function's memory size when it starts
 }
 
 // FrameFD is the descriptor from which a Frames bootstrap reads; it writes to the next one.

@@ -138,7 +138,7 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 		return nil, err
 	}
 	if rt.Frames {
-		if err := p.boot(ctx, rt, memory, w.parked.Waiting(kind) > 0); err != nil {
+		if err := p.boot(ctx, rt, memory, w.parked.Waiting(kind) > 0 || w.parked.Busy()); err != nil {
 			return nil, err
 		}
 	}
@@ -147,8 +147,8 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 	return p, err
 }
 
-// boot starts the runtime and waits until it waits. Unless it is the only one, it leaves the processor to all others meanwhile: while none is
-// there the next call would have to boot one itself.
+// boot starts the runtime and waits until it waits. It may leave the processor to all others meanwhile: not while none of its kind is there, or
+// the next call would have to boot one itself, but then too if that is because more starts are under way than can be made ahead.
 func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB int, yields bool) error {
 	ours, theirs, err := runtimeapi.Pipes()
 	if err != nil {
@@ -201,9 +201,6 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	p, ok := e.w.parked.Take(kind)
 	if !ok {
 		return false
-	}
-	if e.runtime.Rouses && p.conn != nil {
-		p.conn.Write(runtimes.RouseFrame) // five bytes into an empty pipe; if it is broken, handOver will notice
 	}
 	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: e.ownMounts(), Limits: limits})
 	if err == nil {

@@ -7,8 +7,6 @@ const errors = require('./errors.cjs');
 let IN = 3;
 let OUT = 4;
 const HEADER = 5;
-const ROUSE = 'W'.charCodeAt(0);
-const ROUSED = HEADER; // bytes of such a frame
 const MAX_TYPE = 255;
 const MAX_CONTENT_TYPE = 256;
 let input = Buffer.allocUnsafeSlow(64 << 10);
@@ -24,36 +22,29 @@ function fill(buf, from, to) {
   return from;
 }
 
-/** Waits for one frame of which some bytes are in the buffer already. Returns the buffer that it is in, its size, and how far that is filled. */
-function receiveFrame(already) {
+/** Waits for one frame, and returns the buffer that it is in and its size. */
+function receiveFrame() {
   let buf = input;
-  const have = fill(buf, already, 4);
+  const have = fill(buf, 0, 4);
   const size = 4 + buf.readUInt32LE(0);
   if (size > buf.length) {
     buf = Buffer.allocUnsafeSlow(size);
     input.copy(buf, 0, 0, have);
   }
-  return { buf, size, have: fill(buf, have, size) };
+  fill(buf, have, size);
+  return { buf, size };
 }
 
-/**
- * Says that this process waits for its function, and returns the function's environment: NAME=VALUE, … While there is time for that it calls
- * announced first.
- */
-async function park(announced) {
+/** Says that this process waits for its function, and returns the function's environment: NAME=VALUE, … */
+function park() {
   send('P', undefined, '');
-  let { buf, size, have } = receiveFrame(0);
-  if (buf[4] === ROUSE) {
-    buf.copyWithin(0, size, have);
-    if (have === size) await announced();
-    ({ buf, size } = receiveFrame(have - ROUSED));
-  }
+  const { buf, size } = receiveFrame();
   return buf.utf8Slice(HEADER, size).split('\0');
 }
 
 /** Waits for one event. */
 function receive() {
-  const { buf, size } = receiveFrame(0);
+  const { buf, size } = receiveFrame();
   const meta = HEADER + 4 + buf.readUInt32LE(HEADER);
   const part = buf.utf8Slice(HEADER + 4, meta).split('\0');
   return {

@@ -9,7 +9,6 @@ const logs = require('./logs.cjs');
 
 const PARK = '_BERTH_PARK';
 const CALLS = 20;
-const AGAIN = 2; // when its function is announced: what lies in the processor's caches is quicker
 const { env } = process;
 
 /** Goes the way of a first call once, while nobody waits: setting up the loader of ES modules takes a first function 10 ms. */
@@ -29,9 +28,9 @@ async function rehearse() {
  * Runs events through all that a call runs, up to the descriptors. On many processes' first calls V8 would spend ten times what a call
  * takes later; each reads its event from a file that is like what Berth sends.
  */
-async function rehearseCalls(Runtime, calls) {
+async function rehearseCalls(Runtime) {
   const nowhere = fs.openSync('/dev/null', 'w');
-  let left = calls;
+  let left = CALLS;
   let finish;
   class Rehearsal extends Runtime {
     schedule() {
@@ -49,7 +48,6 @@ async function rehearseCalls(Runtime, calls) {
     finish = resolve;
     new Rehearsal(require('./rehearsal.js').handler).schedule();
   });
-  delete require.cache[require.resolve('./rehearsal.js')];
   frames.redirect(3, 4);
   fs.closeSync(nowhere);
   context.forget();
@@ -58,10 +56,9 @@ async function rehearseCalls(Runtime, calls) {
 
 async function wait(Runtime) {
   delete env[PARK];
-  await rehearseCalls(Runtime, CALLS);
+  await rehearseCalls(Runtime);
   await rehearse();
-  const pairs = await frames.park(() => rehearseCalls(Runtime, AGAIN));
-  const wanted = new Map(pairs.map((pair) => {
+  const wanted = new Map(frames.park().map((pair) => {
     const at = pair.indexOf('=');
     return [pair.slice(0, at), pair.slice(at + 1)];
   }));

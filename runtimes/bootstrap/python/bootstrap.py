@@ -286,11 +286,7 @@ def _send(data):
 
 def _receive():
     """One frame, as bytes. Frames never follow one another unasked, so nothing can be left over."""
-    return _complete(os.read(_IN, _CHUNK))
-
-
-def _complete(data):
-    """The frame that begins with data."""
+    data = os.read(_IN, _CHUNK)
     while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "little"):
         if isinstance(data, bytes):
             data = bytearray(data)
@@ -427,9 +423,13 @@ def _wrap():
 
 def _rehearse():
     """Goes the way of a first call once, so that the function's goes over memory that is there and code that is warm."""
+    meta = b"0\0\0\0\0\0\0\0"
+    frame = b"\0\0\0\0V" + len(meta).to_bytes(4, "little") + meta
     exec(compile("def handler(event, context):\n    return event\n", "rehearsal.py", "exec"), {})
     for _ in range(3):
-        _rehearse_once()
+        sys.modules.pop("_berth_rehearsal", None)
+        handler = _load("_berth_rehearsal.handler")
+        _handle(handler, frame + b'{"a": [1, "b"]}')
         _ENVIRON[_PARK] = "x"
         del _ENVIRON[_PARK]
         os.listdir("/")
@@ -437,24 +437,6 @@ def _rehearse():
     sys.path_importer_cache.clear()
     Current.request_id = ""
     _find_ahead(_ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task"))
-
-
-def _rehearse_once():
-    meta = b"0\0\0\0\0\0\0\0"
-    frame = b"\0\0\0\0V" + len(meta).to_bytes(4, "little") + meta
-    sys.modules.pop("_berth_rehearsal", None)
-    handler = _load("_berth_rehearsal.handler")
-    _handle(handler, frame + b'{"a": [1, "b"]}')
-
-
-def _rehearse_again():
-    """_rehearse_once, leaving nothing behind but warm caches of the processor."""
-    finders = dict(sys.path_importer_cache)
-    _rehearse_once()
-    sys.modules.pop("_berth_rehearsal", None)
-    sys.path_importer_cache.clear()
-    sys.path_importer_cache.update(finders)
-    Current.request_id = ""
 
 
 def _find_ahead(root):
@@ -490,11 +472,6 @@ def _park():
     has = dict(_VARIABLES)
     _send(_PARKED)
     data = _receive()
-    if data[4:5] == b"W":  # it will come at once
-        data = data[5:]
-        if not data:
-            _rehearse_again()
-        data = _complete(data or os.read(_IN, _CHUNK))
     wanted = dict(pair.split(b"=", 1) for pair in data[5:].split(b"\0"))
     for name in has:
         if name not in wanted:
