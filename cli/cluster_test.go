@@ -125,3 +125,36 @@ func TestAClustersTokenStays(t *testing.T) {
 		before = content
 	}
 }
+
+// A directory of a cluster with one engine cannot be that of three: it is said at once, not after a minute of waiting.
+func TestAClusterKeepsItsNumberOfEngines(t *testing.T) {
+	for _, c := range []struct{ kept, n int }{{2, 3}, {6, 2}} {
+		l := &localCluster{dir: t.TempDir(), n: c.n}
+		if err := os.WriteFile(l.addressFile(c.kept), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.startEngines(t.Context()); err == nil || !strings.Contains(err.Error(), "take the same number again") {
+			t.Errorf("%d addresses kept, --local %d: %v", c.kept, c.n, err)
+		}
+		if files, err := os.ReadDir(l.dir); err != nil || len(files) != 1 {
+			t.Errorf("the directory was changed: %v, %v", files, err)
+		}
+	}
+}
+
+func TestTogetherWaitsForNoneWhenOneFails(t *testing.T) {
+	failure := errors.New("cannot start")
+	err := together(t.Context(), 3, func(ctx context.Context, i int) error {
+		if i == 1 {
+			return failure
+		}
+		<-ctx.Done() // as an engine that waits for the others
+		return ctx.Err()
+	})
+	if err != failure {
+		t.Errorf("got %v", err)
+	}
+	if err := together(t.Context(), 3, func(context.Context, int) error { return nil }); err != nil {
+		t.Errorf("none failed: %v", err)
+	}
+}

@@ -96,34 +96,68 @@ func (l *localCluster) startEngines(ctx context.Context) error {
 	if l.n >= 3 {
 		count = 3
 	}
+	if err := l.sameEngines(count); err != nil {
+		return err
+	}
 	addresses, err := l.addresses(2 * count)
 	if err != nil {
 		return err
 	}
 	clients, routes := addresses[:count], addresses[count:]
-	var starting sync.WaitGroup
-	failed := make([]error, count)
-	for i, addr := range clients {
+	if count > 1 { // members share a secret that is there before
+		if err := makeToken(l.token()); err != nil {
+			return err
+		}
+	}
+	for _, addr := range clients {
 		l.engines = append(l.engines, "nats://"+addr)
-		args := []string{"--role", "engine,control", "--engine", "nats://" + addr}
+	}
+	return together(ctx, count, func(ctx context.Context, i int) error {
+		args := []string{"--role", "engine,control", "--engine", l.engines[i]}
 		if count > 1 {
 			others := slices.Delete(slices.Clone(routes), i, i+1)
 			args = append(args, "--engine-cluster", routes[i], "--engine-routes", strings.Join(others, ","))
 		}
-		if count > 1 && i == 0 { // members share a secret that is there before
-			if err := makeToken(l.token()); err != nil {
-				return err
+		return l.one(ctx, "engine", i+1, args...)
+	})
+}
+
+// sameEngines refuses a directory whose cluster had another number of engines, before one of them starts and the others wait
+// for it in vain: one engine's data cannot become three members', nor theirs one's.
+func (l *localCluster) sameEngines(count int) error {
+	had, was, now := 3, "--local 3 or more", "--local 1 or 2"
+	if count > 1 {
+		had, was, now = 1, now, was
+	}
+	if _, err := os.Stat(l.addressFile(2 * had)); err != nil {
+		return nil
+	}
+	if _, err := os.Stat(l.addressFile(2 * count)); err == nil {
+		return nil // both were tried; the engines know better
+	}
+	return fmt.Errorf("%s is of a cluster with %s, whose engines' data one with %s cannot use: take the same number again, "+
+		"another --data, or remove that directory with all that is in it", l.dir, was, now)
+}
+
+// together starts n processes at the same time. When one cannot, the others are not waited for, and its error is told alone.
+func together(ctx context.Context, n int, start func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var starting sync.WaitGroup
+	for i := range n {
+		starting.Go(func() {
+			if err := start(ctx, i); err != nil {
+				cancel(err) // the first one stays
 			}
-		}
-		starting.Go(func() { failed[i] = l.one(ctx, "engine", i+1, args...) })
+		})
 	}
 	starting.Wait()
-	return errors.Join(failed...)
+	return context.Cause(ctx)
 }
 
 // addresses returns free ones on loopback, the same at each start of this cluster.
 func (l *localCluster) addresses(n int) ([]string, error) {
-	path := filepath.Join(l.dir, "engines-"+strconv.Itoa(n))
+	path := l.addressFile(n)
 	if kept, err := os.ReadFile(path); err == nil {
 		if all := strings.Fields(string(kept)); len(all) == n {
 			return all, nil
@@ -143,13 +177,15 @@ func (l *localCluster) addresses(n int) ([]string, error) {
 	return all, os.WriteFile(path, []byte(strings.Join(all, "\n")+"\n"), 0o600)
 }
 
+func (l *localCluster) addressFile(n int) string {
+	return filepath.Join(l.dir, "engines-"+strconv.Itoa(n))
+}
+
 func (l *localCluster) token() string { return filepath.Join(l.dir, "cluster-token") }
 
 // each starts the processes of one role at the same time.
 func (l *localCluster) each(ctx context.Context, role string) error {
-	failed := make([]error, l.n)
-	var starting sync.WaitGroup
-	for i := range l.n {
+	return together(ctx, l.n, func(ctx context.Context, i int) error {
 		args := []string{"--role", role, "--engine", strings.Join(l.engines, ",")}
 		switch role {
 		case "manager":
@@ -157,10 +193,8 @@ func (l *localCluster) each(ctx context.Context, role string) error {
 		case "worker":
 			args = append(args, "--memory", strconv.Itoa(l.memory))
 		}
-		starting.Go(func() { failed[i] = l.one(ctx, role, i+1, args...) })
-	}
-	starting.Wait()
-	return errors.Join(failed...)
+		return l.one(ctx, role, i+1, args...)
+	})
 }
 
 // one starts the first process of a child, with its own data directory.

@@ -52,6 +52,17 @@ func (a *API) Asks() bool {
 	return a.phase == ready
 }
 
+// InitError is what the runtime reported since New or the last Reset of why it cannot start; nil if it did not. Who calls
+// Reset asks before: a runtime may report, end and be reset before anybody waits for it.
+func (a *API) InitError() *InitError {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase != failed {
+		return nil
+	}
+	return a.initErr
+}
+
 // await waits until the phase suits. It allocates only when it has to wait.
 func (a *API) await(ctx context.Context, suits func(phase) bool) error {
 	a.mu.Lock()

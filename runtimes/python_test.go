@@ -155,6 +155,35 @@ func TestPythonRaises(t *testing.T) {
 	})
 }
 
+// An exception that cannot be shown as it is must not cost the environment.
+func TestPythonRaisesWhatCannotBeShown(t *testing.T) {
+	const handler = `
+import sys
+class Mute(Exception):
+    def __str__(self): raise ValueError("no")
+def handler(event, context):
+    if event == "mute": raise Mute()
+    if event == "closed": sys.stdout.close()
+    raise Exception("no file \ud800")
+`
+	everyPython(t, func(t *testing.T, rt *Runtime) {
+		p := start(t, rt, source{"h.py": handler}, "h.handler")
+		for _, c := range []struct{ event, want string }{
+			{`"mute"`, `E:Mute {"errorMessage": "<exception str() failed>"`},
+			{`"lone surrogate"`, `E:Exception {"errorMessage": "no file `},
+			{`"closed"`, `E:Exception {"errorMessage": "no file `},
+			{`"mute"`, `E:Mute {`},
+		} {
+			if answer := p.invoke(c.event); !strings.HasPrefix(answer, c.want) {
+				t.Errorf("%s: %q", c.event, answer)
+			}
+		}
+		if logs := p.logs(); !strings.Contains(logs, "[ERROR] Mute: <exception") || !strings.Contains(logs, `[ERROR] Exception: no file \ud800`) {
+			t.Errorf("%q", logs)
+		}
+	})
+}
+
 func TestPythonInitErrors(t *testing.T) {
 	everyPython(t, func(t *testing.T, rt *Runtime) {
 		for _, c := range []struct {

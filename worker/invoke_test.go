@@ -186,6 +186,19 @@ func TestInitError(t *testing.T) {
 	}
 }
 
+// A runtime that cannot start says why and ends at once: on a busy machine before anybody waits for it.
+func TestInitErrorOfARuntimeThatEndedBeforeItWasWaitedFor(t *testing.T) {
+	const payload = `{"errorType":"Runtime.ImportModuleError"}`
+	h := newHarness(t, func(p *standinProcess) sandbox.Exit {
+		p.send('I', "\x19Runtime.ImportModuleError"+payload)
+		return sandbox.Exit{Code: 1}
+	}, func(_ *Config, d *standinDriver) { d.tardy = true })
+	res := h.start(testVersion())
+	for range 3 {
+		h.wantOutcome(h.call(res, `1`), lambda.InitErr, payload)
+	}
+}
+
 func TestInitTimeout(t *testing.T) {
 	first := true
 	h := newHarness(t, func(p *standinProcess) sandbox.Exit {

@@ -26,7 +26,8 @@ const lastWords = 50 * time.Millisecond
 // process is one running runtime.
 type process struct {
 	sandbox.Process
-	told chan struct{} // closed when the process has ended and the Runtime API knows
+	told    chan struct{}         // closed when the process has ended and the Runtime API knows
+	initErr *runtimeapi.InitError // what it said of why it could not start, if it did; valid once told is closed
 }
 
 // ended reports whether the process is gone, without waiting.
@@ -89,8 +90,7 @@ func (e *environment) bootRuntime(deadline time.Time, phase string) (*failure, e
 	case e.ctx.Err() != nil:
 		return nil, ErrStopped
 	case errors.As(err, &reported):
-		f = judge(&runtimeapi.Response{IsError: true, ErrorType: reported.ErrorType, Payload: reported.Payload})
-		f.class = lambda.InitErr
+		f = initFailure(reported)
 	default:
 		return e.interrupted(late, err)
 	}
@@ -233,11 +233,12 @@ func (e *environment) command() sandbox.Command {
 func (e *environment) attend(p *process, conn runtimeapi.Conn) {
 	defer close(p.told)
 	defer e.limit.interrupt() // for a wait that began after the Reset below
+	defer e.forget(p)
 	if conn == nil {
 		<-p.Done() // bounded by the environment's life: ending it destroys the sandbox
-		e.api.Reset()
 		return
 	}
+	defer conn.Close()
 	served := make(chan error, 1)
 	e.w.live.Go(func() { served <- e.api.ServeConn(e.ctx, conn) })
 	select {
@@ -245,7 +246,7 @@ func (e *environment) attend(p *process, conn runtimeapi.Conn) {
 		select {
 		case <-served: // having read the process's last words, maybe an answer
 		case <-time.After(lastWords): // the channel lives on in a process that it left behind
-			e.api.Reset()
+			e.forget(p)
 			<-served
 		}
 	case err := <-served:
@@ -255,8 +256,14 @@ func (e *environment) attend(p *process, conn runtimeapi.Conn) {
 		}
 		<-p.Done()
 	}
+}
+
+// forget resets the Runtime API, and keeps what p said of why it could not start: nobody may have waited for that yet.
+func (e *environment) forget(p *process) {
+	if said := e.api.InitError(); said != nil {
+		p.initErr = said
+	}
 	e.api.Reset()
-	conn.Close()
 }
 
 func (p *process) endsWithin(d time.Duration) bool {
@@ -305,12 +312,15 @@ func (e *environment) waitTold(ctx context.Context) error {
 	}
 }
 
-// exitFailure says how the runtime process ended, after the Runtime API has said that it did.
+// exitFailure says why the runtime process ended, if it said so, or else how, after the Runtime API has said that it did.
 func (e *environment) exitFailure() (*failure, error) {
 	ctx, cancel := sandboxContext()
 	defer cancel()
 	if err := e.waitTold(ctx); err != nil {
 		return nil, err
+	}
+	if said := e.process.initErr; said != nil {
+		return initFailure(said), nil
 	}
 	exit := e.process.Exit()
 	f := &failure{class: lambda.Exited, errorType: "Runtime.ExitError"}
@@ -325,6 +335,13 @@ func (e *environment) exitFailure() (*failure, error) {
 		f.message = "Runtime exited without providing a reason"
 	}
 	return f, nil
+}
+
+// initFailure is what a runtime that could not start said of why.
+func initFailure(said *runtimeapi.InitError) *failure {
+	f := judge(&runtimeapi.Response{IsError: true, ErrorType: said.ErrorType, Payload: said.Payload})
+	f.class = lambda.InitErr
+	return f
 }
 
 func isProvided(runtime string) bool { return strings.HasPrefix(runtime, "provided") }

@@ -27,6 +27,7 @@ type program func(p *standinProcess) sandbox.Exit
 type standinDriver struct {
 	program program
 	fault   func(op string) error // asked before every operation of driver and sandboxes; nil: none
+	tardy   bool                  // Exec returns only when the process has ended
 	usage   sandbox.Usage
 
 	mu    sync.Mutex
@@ -100,6 +101,9 @@ func (b *standinBox) Exec(_ context.Context, cmd sandbox.Command) (sandbox.Proce
 	b.procs = append(b.procs, p)
 	b.mu.Unlock()
 	go p.run(b.d.program)
+	if b.d.tardy {
+		<-p.done
+	}
 	return p, nil
 }
 

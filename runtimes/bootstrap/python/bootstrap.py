@@ -244,15 +244,30 @@ def _describe(exc, request_id):
         while tb is not None and tb.tb_next is not None and tb.tb_frame.f_code.co_filename == here:
             tb = tb.tb_next
         frames = [(f.filename, f.lineno, f.name, f.line) for f in traceback.extract_tb(tb)]
-        message, error_type, trace = str(exc), type(exc).__name__, traceback.format_list(frames)
+        try:
+            message = str(exc)
+        except Exception:
+            message = "<exception str() failed>"  # as traceback has it
+        error_type, trace = type(exc).__name__, traceback.format_list(frames)
     return {"errorMessage": message, "errorType": error_type, "requestId": request_id, "stackTrace": trace}
+
+
+def _write(text):
+    """Writes to the log, whatever the function made of the text (lone surrogates) or of the stream (closed or replaced it)."""
+    try:
+        try:
+            sys.stdout.write(text)
+        except UnicodeError:
+            sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    except Exception:
+        pass
 
 
 def _log_error(error):
     if Current.json_logs:
         now = time.time()
         stamp = "%s.%03dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)), now * 1000 % 1000)
-        sys.stdout.write(_dumps(dict({"timestamp": stamp, "level": "ERROR"}, **error)) + "\n")
+        _write(_dumps(dict({"timestamp": stamp, "level": "ERROR"}, **error)) + "\n")
         return
     head = "[ERROR] " + error["errorType"]
     if error["errorMessage"]:
@@ -262,7 +277,7 @@ def _log_error(error):
         for line in element.splitlines():
             text = line.lstrip(" ")
             lines.append(_NO_BREAK_SPACE * (len(line) - len(text)) + text)
-    sys.stdout.write("\n".join(lines) + "\n")
+    _write("\n".join(lines) + "\n")
 
 
 # ---- frames ---------------------------------------------------------------------------------------------------------
