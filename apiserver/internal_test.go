@@ -3,8 +3,12 @@ package apiserver
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -12,8 +16,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"berth/apimodel"
 	"berth/catalog"
 	"berth/lambda"
+	"berth/store"
 )
 
 func TestReadBody(t *testing.T) {
@@ -92,4 +98,26 @@ func TestPreparationsThatNeverWorkAreGivenUp(t *testing.T) {
 			t.Fatal("the next try does not begin anew")
 		}
 	})
+}
+
+// A full disk is what an operator can do something about, so it is said; other failures of ours are in the log only.
+func TestAFullDiskIsSaid(t *testing.T) {
+	model, err := apimodel.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("storing a blob: %w: /var/x has 0 MiB free", store.ErrFull), "The server's disk is full"},
+		{errors.New("disk /var/x broke"), "An internal error occurred"},
+	} {
+		s := &Server{model: model, log: slog.New(slog.DiscardHandler)}
+		w := httptest.NewRecorder()
+		s.fail(&call{r: httptest.NewRequest("POST", "/", nil), w: w}, c.err)
+		if body := w.Body.String(); w.Code != 500 || !strings.Contains(body, c.want) || strings.Contains(body, "/var/x") {
+			t.Errorf("%v: %d %s", c.err, w.Code, body)
+		}
+	}
 }

@@ -198,6 +198,9 @@ func (s *Server) fail(c *call, err error) {
 		}
 		s.log.Log(c.r.Context(), level, "request failed", "id", c.id, "account", c.account, "path", c.r.URL.Path, "err", err)
 		e = internalError()
+		if errors.Is(err, store.ErrFull) { // not a secret, and what to do about it is clear
+			e = lambda.Errorf(lambda.ServiceFailure, "The server's disk is full: nothing was changed. Make room there; the server's log has details under this request id.")
+		}
 	}
 	s.model.WriteError(c.w, e)
 }

@@ -170,6 +170,9 @@ func (o *operations) rollback(ctx context.Context, body []byte) (any, error) {
 	if err := read(body, &ask); err != nil {
 		return nil, err
 	}
+	if o.managers == nil {
+		return nil, onlyOne()
+	}
 	current := o.catalog.RingVersion()
 	if current == nil {
 		return nil, noRing()
@@ -198,10 +201,14 @@ func noRing() error {
 	return lambda.Errorf(lambda.ResourceConflict, "There is no ring yet: do a manager and a process with the role control run?")
 }
 
+func onlyOne() error {
+	return lambda.Errorf(lambda.InvalidParameterValue, "This server is one process with one manager: there is no ring to deploy.")
+}
+
 // carryOut plans, and waits for the version that the control role makes of it.
 func (o *operations) carryOut(ctx context.Context, plan catalog.RingPlan) (any, error) {
 	if o.managers == nil {
-		return nil, lambda.Errorf(lambda.InvalidParameterValue, "This server is one process with one manager: there is no ring to deploy.")
+		return nil, onlyOne()
 	}
 	living := o.living()
 	missing := slices.DeleteFunc(slices.Clone(plan.Managers), func(id lambda.ManagerID) bool { return slices.Contains(living, id) })
