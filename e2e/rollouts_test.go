@@ -59,6 +59,7 @@ type rolloutBed struct {
 // TestG_RealRollout: two versions of Python that differ by a module, 30 functions of which 3 need it: exactly these are pinned, and
 // no other call fails. The server is killed in the middle (G12). The rules of rollouts are tested in virtual time, in package control.
 func TestG_RealRollout(t *testing.T) {
+	t.Parallel()
 	figures := quickly
 	if os.Getenv("BERTH_LONG") != "" {
 		figures = thoroughly
@@ -93,6 +94,7 @@ func TestG_RealRollout(t *testing.T) {
 // TestG_RealRolloutOverProcesses: the same with two control processes, of which the one that acts is killed, two frontends that draw
 // and count, a manager and a worker.
 func TestG_RealRolloutOverProcesses(t *testing.T) {
+	t.Parallel()
 	needServer(t)
 	runtime, whole, lacking := pythonTrees(t)
 	figures := small

@@ -141,8 +141,9 @@ type traffic struct {
 	answers []answer
 }
 
-// maxOpen bounds the calls that are open at once: a server that does not answer must not use up the machine.
-const maxOpen = 400
+// maxOpen bounds the calls that are open at once: a machine that is slower than the traffic must not start an environment for each
+// call that it owes.
+const maxOpen = 32
 
 // startTraffic begins to call the functions in turns. It ends with the test at the latest.
 func startTraffic(t testing.TB, to *balancer, every, hold time.Duration, names ...string) *traffic {

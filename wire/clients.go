@@ -14,8 +14,8 @@ import (
 const (
 	reuseLimit   = 500 * time.Millisecond // asking for an existing environment never waits for anything
 	acquireLimit = 10 * time.Second       // includes a manager's waiting for room and its calls of a worker
-	startLimit   = 2 * time.Second
-	endLimit     = 15 * time.Second // killing and taking apart a sandbox
+	startLimit   = 6 * time.Second        // a worker may be busy starting many; one that is lost ends the call at once
+	endLimit     = 15 * time.Second       // killing and taking apart a sandbox
 	controlLimit = 2 * time.Second
 	pingLimit    = 200 * time.Millisecond
 	invokeLimit  = 20 * time.Minute // the longest function time limit, an init phase, and the way
