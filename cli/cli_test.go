@@ -39,6 +39,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"serve", "--dev-credentials", "--addr", ":9000"}, 2, "", "only this machine"},
 		{[]string{"serve", "--pprof", "0.0.0.0:6060"}, 2, "", "only this machine"},
 		{[]string{"serve", "--metrics", "0.0.0.0:9100"}, 2, "", "only this machine"},
+		{[]string{"serve", "--region", "x y"}, 2, "", "like us-east-1"},
 		{[]string{"list"}, 1, "", "--data DIR"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) { command(t, nil, "", c.args...).want(t, c.code, c.out, c.err) })

@@ -34,6 +34,7 @@ func TestSchedules(t *testing.T) {
 	d.own = func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodPut && r.URL.Path == "/berth/v1/schedules/nightly":
+			clear(made)
 			if err := json.NewDecoder(r.Body).Decode(&made); err != nil {
 				t.Error(err)
 			}
@@ -75,6 +76,10 @@ func TestSchedules(t *testing.T) {
 	}
 	schedule("add", "other", "--function", "f", "--cron", "x").want(t, 1, "", `the cron expression "x" is wrong`)
 	schedule("list").want(t, 0, "NAME     WHEN        FUNCTION", "")
+	schedule("add", "nightly", "--function", "f", "--cron", "15 3 * * *").want(t, 0, "nightly", "")
+	if payload, ok := made["payload"]; ok {
+		t.Errorf("no --payload: the function gets the schedule's name and tick, but the server was sent %v", payload)
+	}
 	schedule("list", "--json").want(t, 0, `"name":"nightly"`, "")
 	made["missed"], made["lastMissed"], made["failure"] = 3, "2026-11-23T03:15:00Z", "there is no function"
 	r := schedule("show", "nightly")

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -154,6 +155,9 @@ func (f *serveFlags) check() error {
 	if options.DevCredentials && !loopback(options.Addr) {
 		return usagef("--dev-credentials accepts every signature, so it needs an address that only this machine can reach, like %s; got %s",
 			defaultAddr, options.Addr)
+	}
+	if options.Region == "" || strings.Trim(options.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return usagef("--region %q is not the name of a region, like us-east-1: small letters, digits and -", options.Region)
 	}
 	if f.memory < 0 || f.memory > maxMemory {
 		return usagef("--memory %d is not a number of MB from 0 to %d", f.memory, int64(maxMemory))

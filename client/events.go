@@ -47,7 +47,10 @@ func (c *Client) Events(ctx context.Context, function string) (out EventStatus, 
 
 // AddSchedule adds a schedule; of s only what a user chooses is sent.
 func (c *Client) AddSchedule(ctx context.Context, s Schedule) (out Schedule, err error) {
-	in := map[string]any{"function": s.Function, "cron": s.Cron, "rate": s.Rate, "payload": s.Payload}
+	in := map[string]any{"function": s.Function, "cron": s.Cron, "rate": s.Rate}
+	if len(s.Payload) > 0 { // null would be a payload: without one the function gets the schedule's name and tick
+		in["payload"] = s.Payload
+	}
 	err = c.own(ctx, http.MethodPut, schedulesPath+"/"+url.PathEscape(s.Name), in, &out, maxOwnDocument)
 	return out, err
 }
