@@ -183,11 +183,23 @@ func (m *Manager) balance(ctx context.Context, off []imbalance) {
 			m.endLongest(ctx, o.list, surplus)
 		}
 	}
+	var made []aheadStart
 	for _, o := range off {
 		if lack := min(o.ahead-max(len(o.list), again[o.record]), maxWarming); lack > 0 {
-			m.makeAhead(ctx, o.record, o.req, lack)
+			made = append(made, m.makeAhead(ctx, o.record, o.req, lack)...)
 		}
 	}
+	// Only now, that a start which fails at once makes no room for the next one's draw: that would depend on who is quicker.
+	for _, a := range made {
+		m.spawn(func(ctx context.Context) { m.warm(ctx, a.environment, a.req, a.worker) })
+	}
+}
+
+// aheadStart is an environment that is registered, and that its worker is to be told of.
+type aheadStart struct {
+	environment *environment
+	req         lambda.AcquireRequest
+	worker      Worker
 }
 
 // endLongest ends the longest idle ones.
@@ -200,35 +212,36 @@ func (m *Manager) endLongest(ctx context.Context, list []*environment, n int) {
 	}
 }
 
-// makeAhead makes environments before they are asked for. They take no room from anybody: where memory is short none is
+// makeAhead registers environments that are made before they are asked for. They take no room from anybody: where memory is short none is
 // made, nor while what is provisioned is being made or lacks room, and calls of the pool that already fill its quota could
 // not use one.
-func (m *Manager) makeAhead(ctx context.Context, r *record, req lambda.AcquireRequest, lack int) {
+func (m *Manager) makeAhead(ctx context.Context, r *record, req lambda.AcquireRequest, lack int) (made []aheadStart) {
 	if req.Version == nil || !m.cfg.Current(req.Key) || m.provisions.busy() { // nil: it was handed over, and not called since
-		return
+		return nil
 	}
 	p := m.pool(req.Pool)
 	t := p.tenure.Load()
 	if t == nil || !t.settled.Load() {
-		return
+		return nil
 	}
 	quota := m.quota(ctx, p, t, nil)
 	n := min(lack, quota-int(p.admitted.Load())-int(p.warming.Load()), maxWarming-int(m.warming.Load()))
 	for range n {
 		if !p.mayGain(req.Key.Function, quota, m.cfg.Limit(p.id)) {
-			return
+			return made
 		}
 		id, w, ok := m.drawWorker(req.Version, nil)
 		if !ok {
-			return
+			return made
 		}
 		e := m.addWarming(p, t, req, id, r)
 		if e.set.isolated.fullFor(0, quota) {
 			m.drop(e)
-			return
+			return made
 		}
-		m.spawn(func(ctx context.Context) { m.warm(ctx, e, req, w) })
+		made = append(made, aheadStart{e, req, w})
 	}
+	return made
 }
 
 // addWarming registers an environment that is to be made ahead of calls.
