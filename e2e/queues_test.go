@@ -56,7 +56,7 @@ func TestQueueMappingsOfProcesses(t *testing.T) {
 	python(t, p.frontends[0], "consumer", consumer)
 	q := &queueTest{t, p.frontends[0], services}
 	dead, deadARN := q.services.queue(t, "cluster-dead")
-	url, _ := q.mapped(t, "cluster", map[string]string{"VisibilityTimeout": "2", "RedrivePolicy": `{"deadLetterTargetArn":"` + deadARN + `","maxReceiveCount":1}`},
+	url, _ := q.mapped(t, "cluster", map[string]string{"VisibilityTimeout": "5", "RedrivePolicy": `{"deadLetterTargetArn":"` + deadARN + `","maxReceiveCount":1}`},
 		func(in *lambda.CreateEventSourceMappingInput) {
 			in.FunctionResponseTypes = []types.FunctionResponseType{types.FunctionResponseTypeReportBatchItemFailures}
 		})
@@ -180,7 +180,7 @@ func (q *queueTest) partial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, _ := q.mapped(t, "partial", map[string]string{"VisibilityTimeout": "2", "RedrivePolicy": string(redrive)}, func(in *lambda.CreateEventSourceMappingInput) {
+	url, _ := q.mapped(t, "partial", map[string]string{"VisibilityTimeout": "5", "RedrivePolicy": string(redrive)}, func(in *lambda.CreateEventSourceMappingInput) {
 		in.FunctionResponseTypes = []types.FunctionResponseType{types.FunctionResponseTypeReportBatchItemFailures}
 	})
 	q.send(t, url, "good", "bad one", "fine")
@@ -200,14 +200,14 @@ func (q *queueTest) filters(t *testing.T) {
 		in.FilterCriteria = &types.FilterCriteria{Filters: []types.Filter{{Pattern: aws.String(`{"body":{"n":[{"numeric":[">=",100]}]}}`)}}}
 	})
 	q.send(t, url, `{"n":5}`, `{"n":150}`, `no JSON`)
-	if got := q.records(t, "filtered", "150"); len(got) != 1 || got[0]["body"] != `{"n":150}` {
+	if got := q.records(t, "filtered", `{\"n\":150}`); len(got) != 1 || got[0]["body"] != `{"n":150}` {
 		t.Errorf("got %v", got)
 	}
 	q.empty(t, url)
 }
 
 func (q *queueTest) disable(t *testing.T) {
-	url, id := q.mapped(t, "switched", map[string]string{"VisibilityTimeout": "3"}, nil)
+	url, id := q.mapped(t, "switched", map[string]string{"VisibilityTimeout": "5"}, nil)
 	out, err := q.c.Lambda.UpdateEventSourceMapping(t.Context(), &lambda.UpdateEventSourceMappingInput{UUID: id, Enabled: aws.Bool(false)})
 	if err != nil || aws.ToString(out.State) != "Disabling" {
 		t.Fatalf("%v, %v", out, err)
