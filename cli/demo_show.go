@@ -30,9 +30,12 @@ func (a *app) showFunction(ctx context.Context, c *client.Client, name, dir stri
 		return err
 	}
 	packed := time.Since(started)
-	set := settings{runtime: newestRuntime(b.family, c.Server().Runtimes), handler: b.handler}
+	d := deployment{name: name, zip: b.zip, settings: settings{runtime: newestRuntime(b.family, c.Server().Runtimes), handler: &b.handler}}
 	started = time.Now()
-	if _, err := a.create(ctx, c, name, b.zip, set); err != nil {
+	if err := a.create(ctx, c, &d); err != nil {
+		return err
+	}
+	if _, err := a.waitReady(ctx, c, name); err != nil {
 		return err
 	}
 	deployed := time.Since(started)
@@ -55,7 +58,7 @@ func (a *app) showFunction(ctx context.Context, c *client.Client, name, dir stri
 	if err != nil {
 		return fmt.Errorf("the log tail is not base64: %w", err)
 	}
-	a.heading(name, set.runtime+", "+set.handler)
+	a.heading(name, d.runtime+", "+b.handler)
 	a.detail("deployed", "%s zip, packed in %s, active after %s", size(int64(len(b.zip))), took(packed), took(deployed))
 	a.detail("cold call", "%s  %s", took(coldTook), a.out.Untrusted(string(cold.Payload)))
 	a.detail("warm call", "%s  (median of %d)", took(median(warm)), demoWarm)

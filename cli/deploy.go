@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
-	"maps"
+		"maps"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -79,25 +79,28 @@ directory below its --image-dir (oci-layout:DIR, archive:FILE). Deploying again 
 
 // settings are the parts of a function's configuration that flags and code decide; nil and "" leave them as they are.
 type settings struct {
-	runtime, handler string
-	memory, timeout  *int32
-	env              *types.Environment
-	layers           []string // ARNs; nil leaves them
-	perTenant        bool     // at creation only
+	runtime         string
+	handler         *string
+	memory, timeout *int32
+	env             *types.Environment
+	layers          []string // ARNs
+	perTenant       bool     // at creation only
+}
+
+// deployment is a function as it is to be.
+type deployment struct {
+	name  string
+	zip   []byte // its code, or
+	image string // where that is
+	settings
 }
 
 func (a *app) deploy(ctx context.Context, c *client.Client, source string, flags deployFlags) error {
-	set, err := parseSettings(flags)
+	d, err := newDeployment(flags, func() (string, error) { return functionName(source) })
 	if err != nil {
 		return err
 	}
-	name := flags.name
-	if name == "" {
-		if name, err = functionName(source); err != nil {
-			return err
-		}
-	}
-	if set.layers, err = layerARNs(ctx, c, flags.layers); err != nil {
+	if d.layers, err = layerARNs(ctx, c, flags.layers); err != nil {
 		return err
 	}
 	started := time.Now()
@@ -106,21 +109,43 @@ func (a *app) deploy(ctx context.Context, c *client.Client, source string, flags
 	if err != nil {
 		return err
 	}
-	if set.handler = b.handler; set.runtime == "" {
-		set.runtime = newestRuntime(b.family, c.Server().Runtimes)
+	if d.zip, d.handler = b.zip, &b.handler; d.runtime == "" {
+		d.runtime = newestRuntime(b.family, c.Server().Runtimes)
 	}
-	before, err := c.Lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &name})
-	var state configuration
-	switch {
-	case isNotFound(err):
-		state, err = a.create(ctx, c, name, b.zip, set)
-	case err == nil:
-		state, err = a.update(ctx, c, configuration(*before), b.zip, set)
+	return a.put(ctx, c, &d, started)
+}
+
+// deployImage makes or changes a function whose code is a container image. The server finds the image, and says where it is not.
+func (a *app) deployImage(ctx context.Context, c *client.Client, flags deployFlags) error {
+	if flags.runtime != "" || flags.handler != "" || flags.layers != nil {
+		return usagef("--runtime, --handler and --layer are of functions made of files; an image brings its own")
 	}
+	d, err := newDeployment(flags, func() (string, error) { return imageName(flags.image) })
 	if err != nil {
 		return err
 	}
-	return a.printDeployed(state, before == nil, len(b.zip), time.Since(started))
+	d.image = flags.image
+	return a.put(ctx, c, &d, time.Now())
+}
+
+// imageName is a function's name for an image: the last part of the repository, without tag or digest.
+func imageName(image string) (string, error) {
+	name := path.Base(strings.TrimRight(image, "/"))
+	if i := strings.IndexAny(name, "@:"); i > 0 {
+		name = name[:i]
+	}
+	return plainName(strings.TrimSuffix(name, ".tar"))
+}
+
+// newDeployment is what the flags say of it; they may leave the name to what is deployed.
+func newDeployment(flags deployFlags, usualName func() (string, error)) (d deployment, err error) {
+	if d.settings, err = parseSettings(flags); err != nil {
+		return d, err
+	}
+	if d.name = flags.name; d.name == "" {
+		d.name, err = usualName()
+	}
+	return d, err
 }
 
 func parseSettings(flags deployFlags) (settings, error) {
@@ -160,60 +185,96 @@ func parseSeconds(text string) (int32, error) {
 	return int32(d / time.Second), nil
 }
 
-func (a *app) create(ctx context.Context, c *client.Client, name string, zipped []byte, set settings) (configuration, error) {
-	a.err.Progress("creating %s (%s, %s) …", name, set.runtime, size(int64(len(zipped))))
-	in := &lambda.CreateFunctionInput{
-		FunctionName: &name, Runtime: types.Runtime(set.runtime), Handler: &set.handler,
-		Role: aws.String("arn:aws:iam::" + orElse(string(c.Server().Account), "000000000000") + ":role/berth"),
-		Code: &types.FunctionCode{ZipFile: zipped}, MemorySize: set.memory, Timeout: set.timeout, Environment: set.env,
-		Layers: set.layers,
+// put makes or changes the function, and says so when it can be called.
+func (a *app) put(ctx context.Context, c *client.Client, d *deployment, started time.Time) error {
+	before, err := c.Lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &d.name})
+	switch {
+	case isNotFound(err):
+		err = a.create(ctx, c, d)
+	case err == nil:
+		err = a.update(ctx, c, configuration(*before), d)
 	}
-	if set.perTenant {
+	if err != nil {
+		return err
+	}
+	now, err := a.waitReady(ctx, c, d.name)
+	if err != nil {
+		return err
+	}
+	return a.printDeployed(d, now, before == nil, time.Since(started))
+}
+
+func (a *app) create(ctx context.Context, c *client.Client, d *deployment) error {
+	in := &lambda.CreateFunctionInput{
+		FunctionName: &d.name, Runtime: types.Runtime(d.runtime), Handler: d.handler,
+		Role: aws.String("arn:aws:iam::" + orElse(string(c.Server().Account), "000000000000") + ":role/berth"),
+		Code: &types.FunctionCode{ZipFile: d.zip}, MemorySize: d.memory, Timeout: d.timeout, Environment: d.env,
+		Layers: d.layers,
+	}
+	if d.image == "" {
+		a.err.Progress("creating %s (%s, %s) …", d.name, d.runtime, size(int64(len(d.zip))))
+	} else {
+		a.err.Progress("creating %s (%s) …", d.name, d.image)
+		in.PackageType, in.Code = types.PackageTypeImage, &types.FunctionCode{ImageUri: &d.image}
+	}
+	if d.perTenant {
 		in.TenancyConfig = &types.TenancyConfig{TenantIsolationMode: types.TenantIsolationModePerTenant}
 	}
 	if runtime.GOARCH == "arm64" {
 		in.Architectures = []types.Architecture{types.ArchitectureArm64}
 	}
-	if _, err := c.Lambda.CreateFunction(ctx, in); err != nil {
-		return configuration{}, err
-	}
-	return a.waitReady(ctx, c, name)
+	_, err := c.Lambda.CreateFunction(ctx, in)
+	return err
 }
 
 // update changes what differs, settings first, so that new code never runs with the old handler's name.
-func (a *app) update(ctx context.Context, c *client.Client, now configuration, zipped []byte, set settings) (configuration, error) {
-	name := aws.ToString(now.FunctionName)
-	if set.perTenant && now.TenancyConfig == nil {
-		return now, usagef("function %s was made without tenant isolation, which cannot be added: take another name, or `berth delete %s` first", name, name)
+func (a *app) update(ctx context.Context, c *client.Client, now configuration, d *deployment) (err error) {
+	switch image := now.PackageType == types.PackageTypeImage; {
+	case image && d.image == "":
+		return usagef("function %s is an image, and stays so: take another --name, or `berth delete %s` first", d.name, d.name)
+	case !image && d.image != "":
+		return usagef("function %s is made of files, and stays so: take another --name, or `berth delete %s` first", d.name, d.name)
+	case d.perTenant && now.TenancyConfig == nil:
+		return usagef("function %s was made without tenant isolation, which cannot be added: take another name, or `berth delete %s` first", d.name, d.name)
 	}
 	if now.LastUpdateStatus == types.LastUpdateStatusInProgress || now.State == types.StatePending {
-		var err error // of an earlier change: it may have failed, and this one may mend it
-		if now, err = a.waitSettled(ctx, c, name); err != nil {
-			return now, err
+		// An earlier change: it may have failed, and this one may mend it.
+		if now, err = a.waitSettled(ctx, c, d.name); err != nil {
+			return err
 		}
 	}
-	if differs(now, set) {
-		a.err.Progress("updating the settings of %s …", name)
+	if differs(now, d.settings) {
+		a.err.Progress("updating the settings of %s …", d.name)
 		_, err := c.Lambda.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
-			FunctionName: &name, Runtime: types.Runtime(set.runtime), Handler: &set.handler,
-			MemorySize: set.memory, Timeout: set.timeout, Environment: set.env, Layers: set.layers,
+			FunctionName: &d.name, Runtime: types.Runtime(d.runtime), Handler: d.handler,
+			MemorySize: d.memory, Timeout: d.timeout, Environment: d.env, Layers: d.layers,
 		})
 		if err != nil {
-			return now, err
+			return err
 		}
-		if now, err = a.waitSettled(ctx, c, name); err != nil {
-			return now, err
-		}
-	}
-	sum := sha256.Sum256(zipped)
-	if aws.ToString(now.CodeSha256) != base64.StdEncoding.EncodeToString(sum[:]) {
-		a.err.Progress("uploading %s of code for %s …", size(int64(len(zipped))), name)
-		_, err := c.Lambda.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{FunctionName: &name, ZipFile: zipped})
-		if err != nil {
-			return now, err
+		if now, err = a.waitSettled(ctx, c, d.name); err != nil {
+			return err
 		}
 	}
-	return a.waitReady(ctx, c, name)
+	return a.updateCode(ctx, c, now, d)
+}
+
+// updateCode uploads other code, or has the server look for the image anew: a tag may have moved.
+func (a *app) updateCode(ctx context.Context, c *client.Client, now configuration, d *deployment) error {
+	in := &lambda.UpdateFunctionCodeInput{FunctionName: &d.name}
+	if d.image != "" {
+		a.err.Progress("looking for %s …", d.image)
+		in.ImageUri = &d.image
+	} else {
+		sum := sha256.Sum256(d.zip)
+		if aws.ToString(now.CodeSha256) == base64.StdEncoding.EncodeToString(sum[:]) {
+			return nil
+		}
+		a.err.Progress("uploading %s of code for %s …", size(int64(len(d.zip))), d.name)
+		in.ZipFile = d.zip
+	}
+	_, err := c.Lambda.UpdateFunctionCode(ctx, in)
+	return err
 }
 
 // differs reports whether settings ask for anything else than what a function has.
@@ -222,29 +283,37 @@ func differs(now configuration, set settings) bool {
 	if now.Environment != nil {
 		env = now.Environment.Variables
 	}
-	return string(now.Runtime) != set.runtime || aws.ToString(now.Handler) != set.handler ||
+	return set.runtime != "" && string(now.Runtime) != set.runtime ||
+		set.handler != nil && aws.ToString(now.Handler) != *set.handler ||
 		set.memory != nil && aws.ToInt32(set.memory) != aws.ToInt32(now.MemorySize) ||
 		set.timeout != nil && aws.ToInt32(set.timeout) != aws.ToInt32(now.Timeout) ||
 		set.env != nil && !maps.Equal(set.env.Variables, env) ||
 		set.layers != nil && !slices.EqualFunc(now.Layers, set.layers, func(l types.Layer, arn string) bool { return aws.ToString(l.Arn) == arn })
 }
 
-func (a *app) printDeployed(now configuration, created bool, bytes int, took time.Duration) error {
-	name := aws.ToString(now.FunctionName)
+func (a *app) printDeployed(d *deployment, now configuration, created bool, took time.Duration) error {
 	if a.json {
-		return a.printJSON(map[string]any{
-			"function": name, "arn": aws.ToString(now.FunctionArn), "runtime": now.Runtime, "handler": aws.ToString(now.Handler),
-			"state": now.State, "codeSha256": aws.ToString(now.CodeSha256), "codeSize": now.CodeSize, "created": created,
-		})
+		fields := map[string]any{
+			"function": d.name, "arn": aws.ToString(now.FunctionArn), "state": now.State, "codeSha256": aws.ToString(now.CodeSha256), "created": created,
+		}
+		if d.image != "" {
+			fields["image"] = d.image
+		} else {
+			fields["runtime"], fields["handler"], fields["codeSize"] = now.Runtime, aws.ToString(now.Handler), now.CodeSize
+		}
+		return a.printJSON(fields)
 	}
 	done := "updated"
 	if created {
 		done = "created"
 	}
-	a.out.Printf("%s %s %s  %s  %s\n", a.out.Paint(ui.Green, done), a.out.Paint(ui.Bold, name), now.Runtime, aws.ToString(now.Handler),
-		a.out.Paint(ui.Dim, fmt.Sprintf("%s in %s", size(int64(bytes)), took.Round(time.Millisecond))))
+	what, how := d.image, took.Round(time.Millisecond).String()
+	if d.image == "" {
+		what, how = string(now.Runtime)+"  "+aws.ToString(now.Handler), size(int64(len(d.zip)))+" in "+how
+	}
+	a.out.Printf("%s %s %s  %s\n", a.out.Paint(ui.Green, done), a.out.Paint(ui.Bold, d.name), what, a.out.Paint(ui.Dim, how))
 	if a.out.IsTerminal() && created {
-		a.out.Printf("%s\n", a.out.Paint(ui.Dim, "call it with: berth invoke "+name))
+		a.out.Printf("%s\n", a.out.Paint(ui.Dim, "call it with: berth invoke "+d.name))
 	}
 	return nil
 }
