@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-		"maps"
+	"maps"
 	"path"
 	"runtime"
 	"slices"
