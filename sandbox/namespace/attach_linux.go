@@ -46,7 +46,7 @@ func (b *box) Attach(ctx context.Context, a sandbox.Attachment) error {
 		extra = a.Limits.ScratchBytes // as in build
 	}
 	if b.group != nil {
-		if err := b.group.change(b.spec.Limits, a.Limits, extra); err != nil {
+		if err := b.group.change(a.Limits, extra); err != nil {
 			return fmt.Errorf("attach to sandbox %s: %w", b.id, err)
 		}
 	}

@@ -28,6 +28,7 @@ type box struct {
 	group   *group // nil without root
 	scratch *scratch
 	covered *scratch // the /tmp under the one of Attach
+	network *network // nil without root
 	ctl     *conn
 	pid     int      // of the init, on the host
 	pidfd   *os.File // of the init
@@ -69,8 +70,13 @@ func (b *box) build(ctx context.Context, groups *cgroups, spec sandbox.Spec) err
 		// use that room as memory.
 		extra = spec.Limits.ScratchBytes
 	}
+	if b.d.networks != nil {
+		if b.network, err = b.d.networks.take(); err != nil {
+			return err
+		}
+	}
 	if groups != nil {
-		if b.group, err = groups.create(b.id, spec.Limits, extra); err != nil {
+		if b.group, err = groups.take(spec.Limits, extra); err != nil {
 			return err
 		}
 	}
@@ -103,8 +109,8 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	b.ctl = ctl
 	defer unix.Close(theirs)
 	err = ctl.send(setup)
-	for _, fd := range setup.fds {
-		unix.Close(fd)
+	if b.scratch != nil {
+		unix.Close(setup.fds[0])
 	}
 	if err != nil {
 		return fmt.Errorf("send the set-up: %w", err)
@@ -144,6 +150,10 @@ func (b *box) setupPacket(spec sandbox.Spec) (packet, error) {
 			return packet{}, err
 		}
 		setup.fds = []int{fd}
+	}
+	if b.network != nil {
+		setup.a |= setupNetwork
+		setup.fds = append(setup.fds, b.network.ns)
 	}
 	return setup, nil
 }
@@ -315,7 +325,7 @@ func (b *box) Destroy(ctx context.Context) error {
 				b.group.moveTo(b.group.dir(b.group.c.cpu), b.pid)
 			}
 		}
-		if b.group == nil || !b.group.kill() {
+		if b.group == nil || !b.group.once || !b.group.kill() { // who kills a group cannot clone into it any more
 			b.signalInit()
 		}
 		if err := b.awaitDeath(ctx); err != nil {
@@ -331,7 +341,7 @@ func (b *box) Destroy(ctx context.Context) error {
 		b.ctl.close()
 	}
 	if b.group != nil {
-		if err := b.group.remove(ctx); err != nil {
+		if err := b.group.give(ctx); err != nil {
 			return fmt.Errorf("destroy sandbox %s: %w", b.id, err)
 		}
 	}
@@ -339,6 +349,9 @@ func (b *box) Destroy(ctx context.Context) error {
 		if s != nil {
 			b.d.scratch.give(s)
 		}
+	}
+	if b.network != nil {
+		b.d.networks.give(b.network)
 	}
 	b.destroyed = true
 	b.d.forget(b)

@@ -39,6 +39,7 @@ const (
 	spawnRootless = 1
 	spawnCgroup   = 2
 	setupRootless = 1
+	setupNetwork  = 2
 )
 
 // packet is one message. Descriptors of a sent packet stay the sender's; those of a received one are the receiver's.

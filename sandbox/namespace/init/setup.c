@@ -174,7 +174,7 @@ static void operate(const struct op *op, const char *a, const char *b)
 		must(sys1(__NR_close, fd), a);
 		return;
 	case OP_SCRATCH:
-		if (received.fds != 1)
+		if (received.fds < 1)
 			fail(a, -EBADF);
 		attach(received.fd[0], a);
 		return;
@@ -223,7 +223,7 @@ static void enter(void)
 	must(sys1(__NR_close, root), "new root");
 }
 
-/* network brings lo up with 127.0.0.1 (which the kernel adds) and 169.254.100.1/32, where the Runtime API listens. There is
+/* network, for a namespace that nobody made ready, brings lo up with 127.0.0.1 (which the kernel adds) and 169.254.100.1/32, where the Runtime API listens. There is
  * no other interface and no route; nobody inside has a capability over the namespace to add one. */
 static void network(void)
 {
@@ -356,10 +356,16 @@ void setup(int control)
 		write_map(AT_FDCWD, "/proc/self/uid_map", uid);
 		write_map(AT_FDCWD, "/proc/self/gid_map", gid);
 	}
+	if (!(flags & SETUP_ROOTLESS)) { /* without root the clone made one */
+		if (!(flags & SETUP_NETWORK) || received.fds < 1)
+			fail("network namespace", -EBADF);
+		must(sys2(__NR_setns, received.fd[received.fds - 1], CLONE_NEWNET), "network namespace");
+	}
 	build(len);
 	close_received();
 	enter();
-	network();
+	if (flags & SETUP_ROOTLESS)
+		network();
 	limits();
 	sys1(__NR_umask, 022);
 	identify(flags);

@@ -27,7 +27,7 @@ static void spawn(int daemon, struct head request)
 	struct head answer = {MSG_SPAWNED, request.id, 0, 0};
 	int pidfd = -1;
 	struct clone_args args = {
-		.flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
+		.flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS,
 		.pidfd = (u64)P(&pidfd),
 		.exit_signal = SIGCHLD,
 	};
@@ -44,7 +44,7 @@ static void spawn(int daemon, struct head request)
 		/* As root the namespaces belong to the host's user namespace and init gives its power over them up by entering
 		 * a user namespace last; without root a first user namespace has to grant that power. */
 		if (request.a & SPAWN_ROOTLESS)
-			args.flags |= CLONE_NEWUSER;
+			args.flags |= CLONE_NEWUSER | CLONE_NEWNET;
 		pid = sys2(__NR_clone3, P(&args), sizeof args);
 		if (pid == 0)
 			become_init(received.fd[0]);

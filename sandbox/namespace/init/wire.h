@@ -24,7 +24,8 @@ enum {
 	MSG_SPAWNED,   /* a = pid, b = errno; fds: pidfd */
 
 	/* daemon -> init */
-	MSG_SETUP = 10, /* a = SETUP_ flags, b = length of the seccomp program; then the program, then operations; fds: scratch mount */
+	MSG_SETUP = 10, /* a = SETUP_ flags, b = length of the seccomp program; then the program, then operations;
+	                * fds: scratch mount if there is one, network namespace with SETUP_NETWORK */
 	MSG_GO,         /* cgroups are in place */
 	MSG_MAPPED,     /* uid_map and gid_map are written */
 	MSG_EXEC,       /* a = argc, b = envc; dir, path, argv, envp as strings; fds: status pipe, stdout, stderr, extra... */
@@ -45,7 +46,7 @@ enum {
 };
 
 enum { SPAWN_ROOTLESS = 1, SPAWN_CGROUP = 2 };
-enum { SETUP_ROOTLESS = 1 };
+enum { SETUP_ROOTLESS = 1, SETUP_NETWORK = 2 };
 
 /* One operation of the set-up program: this head, then a and b, each with a terminating NUL that the lengths leave out. */
 struct op {
