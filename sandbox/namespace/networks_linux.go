@@ -2,7 +2,6 @@ package namespace
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -23,43 +22,44 @@ const (
 
 // network is one network namespace, in which nothing but lo is: up, with 127.0.0.1 and 169.254.100.1. It belongs to the host's
 // user namespace, so nobody in a sandbox has a capability over it.
-type network struct {
-	ns    int
-	fresh [sha256.Size]byte // what networkTells said before it was used
-}
+type network struct{ ns int }
 
 // networkTells are what shows in a namespace that it was used: a packet, even one that found no way; a socket that is still there;
-// a flow label, which outlives its socket. Kernels without IPv6 lack some.
-var networkTells = []string{"dev", "snmp", "snmp6", "netstat", "ip6_flowlabel", "sockstat"}
+// a flow label, which outlives its socket. They are files of /proc/net; kernels without IPv6 lack some.
+var networkTells = []string{"dev", "sockstat", "snmp", "snmp6", "ip6_flowlabel", "netstat"}
 
-// readTells sums them up for the namespace of the calling thread.
-func readTells() ([sha256.Size]byte, error) {
-	all := make([]byte, 0, 16<<10)
+// readTells reads them in the namespace of the calling thread, and stops after the first that is not as wanted.
+func readTells(want [][]byte) (all [][]byte, err error) {
 	var buf [16 << 10]byte
-	for _, name := range networkTells {
-		name = "/proc/thread-self/net/" + name
-		text, err := readFile(name, buf[:])
+	for i, name := range networkTells {
+		text, err := readFile("/proc/thread-self/net/"+name, buf[:])
 		if errors.Is(err, unix.ENOENT) && strings.Contains(name, "6") {
-			continue
+			text, err = nil, nil
 		}
 		if err == nil && len(text) == len(buf) {
-			err = fmt.Errorf("%s is longer than %d bytes", name, len(buf))
+			err = fmt.Errorf("/proc/net/%s is longer than %d bytes", name, len(buf))
 		}
 		if err != nil {
-			return [sha256.Size]byte{}, err
+			return nil, err
 		}
-		if bytes.HasPrefix(text, []byte("sockets: used ")) { // the other lines have sums over all namespaces
+		if name == "sockstat" { // "sockets: used 0"; the other lines have sums over all namespaces
 			text, _, _ = bytes.Cut(text, []byte("\n"))
 		}
-		all = append(all, text...)
+		if want != nil && !bytes.Equal(text, want[i]) {
+			return nil, errUsed
+		}
+		all = append(all, bytes.Clone(text))
 	}
-	return sha256.Sum256(all), nil
+	return all, nil
 }
+
+var errUsed = errors.New("the network namespace was used")
 
 // networks makes network namespaces, some ahead of need; takes used ones back; and ends several at once. To make one and to end it
 // is the dearest part of a sandbox: the kernel registers some hundred sysctls for it, and waits for all processors to end it.
 type networks struct {
-	home func() (int, error) // the daemon's own
+	home  func() (int, error)      // the daemon's own
+	fresh func() ([][]byte, error) // what readTells says of a new one
 
 	mu      sync.Mutex
 	free    []*network
@@ -72,13 +72,16 @@ type networks struct {
 }
 
 func newNetworks() *networks {
-	return &networks{home: sync.OnceValues(func() (int, error) {
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, fmt.Errorf("the daemon's own network namespace: %w", err)
-		}
-		return fd, nil
-	})}
+	return &networks{
+		home: sync.OnceValues(func() (int, error) {
+			fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return -1, fmt.Errorf("the daemon's own network namespace: %w", err)
+			}
+			return fd, nil
+		}),
+		fresh: sync.OnceValues(func() ([][]byte, error) { return readTells(nil) }),
+	}
 }
 
 // take returns one that is the caller's alone.
@@ -153,8 +156,11 @@ func (p *networks) sort(used []*network) {
 			if err := unix.Setns(n.ns, unix.CLONE_NEWNET); err != nil {
 				return err
 			}
-			now, err := readTells()
-			clean[i] = err == nil && now == n.fresh
+			fresh, err := p.fresh() // of the first one, in make
+			if err == nil {
+				_, err = readTells(fresh)
+			}
+			clean[i] = err == nil
 		}
 		return nil
 	})
@@ -229,7 +235,14 @@ func (p *networks) close() {
 // make makes one.
 func (p *networks) make() (*network, error) {
 	n := &network{ns: -1}
-	if err := p.within(n.make); err != nil {
+	err := p.within(func() error {
+		err := n.make()
+		if err == nil {
+			p.fresh() // failing, none is used again
+		}
+		return err
+	})
+	if err != nil {
 		if n.ns >= 0 {
 			unix.Close(n.ns)
 		}
@@ -266,9 +279,6 @@ func (n *network) make() error {
 	}
 	if err == nil {
 		n.ns, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	}
-	if err == nil {
-		n.fresh, err = readTells()
 	}
 	return err
 }
