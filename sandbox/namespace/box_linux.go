@@ -109,9 +109,7 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	b.ctl = ctl
 	defer unix.Close(theirs)
 	err = ctl.send(setup)
-	if b.scratch != nil {
-		unix.Close(setup.fds[0])
-	}
+	b.closeSetup(setup)
 	if err != nil {
 		return fmt.Errorf("send the set-up: %w", err)
 	}
@@ -134,7 +132,11 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 }
 
 func (b *box) setupPacket(spec sandbox.Spec) (packet, error) {
-	p, err := newPlan(b.d.host, spec, b.scratch != nil)
+	next := uint32(0)
+	if b.network != nil {
+		next = 1
+	}
+	p, err := newPlan(b.d.host, spec, next, b.scratch != nil)
 	if err != nil {
 		return packet{}, err
 	}
@@ -144,18 +146,34 @@ func (b *box) setupPacket(spec sandbox.Spec) (packet, error) {
 		setup.body = fmt.Appendf(setup.body, "0 %d 1\x000 %d 1\x00", os.Geteuid(), os.Getegid())
 	}
 	setup.body = append(setup.body, p.body...)
+	if b.network == nil {
+		return setup, nil
+	}
+	setup.fds = append(setup.fds, b.network.ns)
 	if b.scratch != nil {
 		fd, err := b.scratch.mount()
 		if err != nil {
 			return packet{}, err
 		}
-		setup.fds = []int{fd}
+		setup.fds = append(setup.fds, fd)
 	}
-	if b.network != nil {
-		setup.a |= setupNetwork
-		setup.fds = append(setup.fds, b.network.ns)
+	for _, source := range p.binds {
+		fd, err := openTree(source)
+		if err != nil {
+			b.closeSetup(setup)
+			return packet{}, err
+		}
+		setup.fds = append(setup.fds, fd)
 	}
 	return setup, nil
+}
+
+// closeSetup closes the mounts that go with a set-up packet; the network namespace is the sandbox's.
+func (b *box) closeSetup(setup packet) {
+	if len(setup.fds) > 0 {
+		setup.fds = setup.fds[1:]
+		setup.closeFDs()
+	}
 }
 
 // confine puts the init, which builds the file system meanwhile, into its cgroups and its user namespace.

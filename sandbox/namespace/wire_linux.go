@@ -13,7 +13,7 @@ import (
 // Packets between daemon, spawner and init; init/wire.h is the other side, TestWireConstants compares the two.
 const (
 	maxPacket   = 160 << 10
-	maxFDs      = 32
+	maxFDs      = 96
 	maxChildren = 64
 	headLen     = 16
 
@@ -39,7 +39,6 @@ const (
 	spawnRootless = 1
 	spawnCgroup   = 2
 	setupRootless = 1
-	setupNetwork  = 2
 )
 
 // packet is one message. Descriptors of a sent packet stay the sender's; those of a received one are the receiver's.

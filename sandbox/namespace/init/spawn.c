@@ -66,6 +66,8 @@ NORETURN void spawner(int daemon)
 
 	if (sys4(__NR_rt_sigaction, SIGCHLD, P(&ignore), 0, sizeof ignore.mask) < 0)
 		quit(72);
+	if (sys0(__NR_geteuid) == 0)
+		leave_host();
 	for (;;) {
 		if (receive(daemon) < 0)
 			quit(0); /* the daemon is gone, or talks nonsense: all inits die with us */
