@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,8 +15,6 @@ import (
 const (
 	networksReady = 4  // made ahead
 	networksKept  = 16 // at most: of those made ahead and used ones that are as good as new; and of used ones not looked at yet
-	networksDead  = 16 // are ended together: most of what the kernel does to end one it does once for many
-	networkPause  = 100 * time.Millisecond
 )
 
 // network is one network namespace, in which nothing but lo is: up, with 127.0.0.1 and 169.254.100.1. It belongs to the host's
@@ -55,8 +52,8 @@ func readTells(want [][]byte) (all [][]byte, err error) {
 
 var errUsed = errors.New("the network namespace was used")
 
-// networks makes network namespaces, some ahead of need; takes used ones back; and ends several at once. To make one and to end it
-// is the dearest part of a sandbox: the kernel registers some hundred sysctls for it, and waits for all processors to end it.
+// networks makes network namespaces, some ahead of need, and takes used ones back. To make one and to end it is the dearest part
+// of a sandbox: the kernel registers some hundred sysctls for it, and waits for all processors to end it.
 type networks struct {
 	home  func() (int, error)      // the daemon's own
 	fresh func() ([][]byte, error) // what readTells says of a new one
@@ -64,8 +61,6 @@ type networks struct {
 	mu      sync.Mutex
 	free    []*network
 	used    []*network // to be looked at
-	dead    []*network
-	timer   *time.Timer // ends the dead
 	tending bool
 	closed  bool
 	work    sync.WaitGroup
@@ -109,7 +104,7 @@ func (p *networks) give(n *network) {
 	}
 	p.mu.Unlock()
 	if !keep {
-		p.end(n)
+		n.end()
 	}
 }
 
@@ -168,7 +163,7 @@ func (p *networks) sort(used []*network) {
 		if clean[i] {
 			p.put(n)
 		} else {
-			p.end(n)
+			n.end()
 		}
 	}
 }
@@ -181,52 +176,26 @@ func (p *networks) put(n *network) {
 	}
 	p.mu.Unlock()
 	if !keep {
-		p.end(n)
+		n.end()
 	}
 }
 
-// end frees one, together with others a moment later.
-func (p *networks) end(n *network) {
-	p.mu.Lock()
-	p.dead = append(p.dead, n)
-	now := p.closed || len(p.dead) >= networksDead
-	switch {
-	case now || len(p.dead) > 1:
-	case p.timer == nil:
-		p.timer = time.AfterFunc(networkPause, p.endDead)
-	default:
-		p.timer.Reset(networkPause)
-	}
-	p.mu.Unlock()
-	if now {
-		p.endDead()
-	}
-}
-
-func (p *networks) endDead() {
-	p.mu.Lock()
-	dead := p.dead
-	p.dead = nil
-	p.mu.Unlock()
-	for _, n := range dead {
-		unix.Close(n.ns)
-	}
-}
+// end frees it; the kernel takes it apart in the background.
+func (n *network) end() { unix.Close(n.ns) }
 
 // close frees all. Nothing is taken any more.
 func (p *networks) close() {
 	p.mu.Lock()
 	p.closed = true
-	if p.timer != nil {
-		p.timer.Stop()
-	}
 	p.mu.Unlock()
-	p.work.Wait()
+	p.work.Wait() // it looks at what was used, too, and keeps nothing
 	p.mu.Lock()
-	p.dead = append(p.dead, p.free...)
-	p.free = nil
+	left := append(p.free, p.used...)
+	p.free, p.used = nil, nil
 	p.mu.Unlock()
-	p.endDead()
+	for _, n := range left {
+		n.end()
+	}
 	if home, err := p.home(); err == nil {
 		unix.Close(home)
 	}
@@ -244,7 +213,7 @@ func (p *networks) make() (*network, error) {
 	})
 	if err != nil {
 		if n.ns >= 0 {
-			unix.Close(n.ns)
+			n.end()
 		}
 		return nil, fmt.Errorf("network namespace: %w", err)
 	}
