@@ -202,3 +202,44 @@ func TestGroupsUsedAgain(t *testing.T) {
 		t.Error("groups that were frozen are used again")
 	}
 }
+
+// TestNetworksSortedTogether: several are looked at by one thread, and what it read in one is not taken for what is in another.
+func TestNetworksSortedTogether(t *testing.T) {
+	d := newTestDriver(t)
+	p := d.networks
+	var all []*network
+	for i := range 4 {
+		n, err := p.make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, n)
+		if i%2 == 0 {
+			continue
+		}
+		err = p.within(func() error {
+			if err := unix.Setns(n.ns, unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			return unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{169, 254, 100, 1}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	inodes := map[uint64]bool{}
+	for i, n := range all {
+		inodes[inode(t, n)] = i%2 == 0
+	}
+	p.sort(all)
+	for ino, clean := range inodes {
+		if got := sorted(t, p, ino); got != clean {
+			t.Errorf("used again: %v, want %v", got, clean)
+		}
+	}
+}
