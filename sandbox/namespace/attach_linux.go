@@ -46,7 +46,7 @@ func (b *box) Attach(ctx context.Context, a sandbox.Attachment) error {
 		extra = a.Limits.ScratchBytes // as in build
 	}
 	if b.group != nil {
-		if err := b.group.change(b.spec.Limits, a.Limits, extra); err != nil {
+		if err := b.group.change(a.Limits, extra); err != nil {
 			return fmt.Errorf("attach to sandbox %s: %w", b.id, err)
 		}
 	}
@@ -63,19 +63,29 @@ type tree struct {
 	target string
 }
 
+// openTree returns a detached mount that shows a file or tree of the host, read-only and without devices.
+func openTree(source string) (int, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return -1, &os.PathError{Op: "open_tree", Path: source, Err: err}
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+		unix.Close(fd)
+		return -1, &os.PathError{Op: "mount_setattr", Path: source, Err: err}
+	}
+	return fd, nil
+}
+
 // trees makes the detached mounts, also a /tmp of another size. What it returns is to be closed, after an error too.
 func (b *box) trees(ctx context.Context, a sandbox.Attachment) ([]tree, error) {
 	var all []tree
 	for _, m := range a.Mounts {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		fd, err := openTree(m.Source)
 		if err != nil {
-			return all, &os.PathError{Op: "open_tree", Path: m.Source, Err: err}
+			return all, err
 		}
 		all = append(all, tree{fd, m.Target})
-		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
-			return all, &os.PathError{Op: "mount_setattr", Path: m.Source, Err: err}
-		}
 	}
 	if a.Limits.ScratchBytes == b.spec.Limits.ScratchBytes {
 		return all, nil

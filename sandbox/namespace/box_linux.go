@@ -28,6 +28,7 @@ type box struct {
 	group   *group // nil without root
 	scratch *scratch
 	covered *scratch // the /tmp under the one of Attach
+	network *network // nil without root
 	ctl     *conn
 	pid     int      // of the init, on the host
 	pidfd   *os.File // of the init
@@ -69,8 +70,13 @@ func (b *box) build(ctx context.Context, groups *cgroups, spec sandbox.Spec) err
 		// use that room as memory.
 		extra = spec.Limits.ScratchBytes
 	}
+	if b.d.networks != nil {
+		if b.network, err = b.d.networks.take(); err != nil {
+			return err
+		}
+	}
 	if groups != nil {
-		if b.group, err = groups.create(b.id, spec.Limits, extra); err != nil {
+		if b.group, err = groups.take(spec.Limits, extra); err != nil {
 			return err
 		}
 	}
@@ -103,9 +109,7 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	b.ctl = ctl
 	defer unix.Close(theirs)
 	err = ctl.send(setup)
-	for _, fd := range setup.fds {
-		unix.Close(fd)
-	}
+	b.closeSetup(setup)
 	if err != nil {
 		return fmt.Errorf("send the set-up: %w", err)
 	}
@@ -128,7 +132,11 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 }
 
 func (b *box) setupPacket(spec sandbox.Spec) (packet, error) {
-	p, err := newPlan(b.d.host, spec, b.scratch != nil)
+	next := uint32(0)
+	if b.network != nil {
+		next = 1
+	}
+	p, err := newPlan(b.d.host, spec, next, b.scratch != nil)
 	if err != nil {
 		return packet{}, err
 	}
@@ -138,14 +146,34 @@ func (b *box) setupPacket(spec sandbox.Spec) (packet, error) {
 		setup.body = fmt.Appendf(setup.body, "0 %d 1\x000 %d 1\x00", os.Geteuid(), os.Getegid())
 	}
 	setup.body = append(setup.body, p.body...)
+	if b.network == nil {
+		return setup, nil
+	}
+	setup.fds = append(setup.fds, b.network.ns)
 	if b.scratch != nil {
 		fd, err := b.scratch.mount()
 		if err != nil {
 			return packet{}, err
 		}
-		setup.fds = []int{fd}
+		setup.fds = append(setup.fds, fd)
+	}
+	for _, source := range p.binds {
+		fd, err := openTree(source)
+		if err != nil {
+			b.closeSetup(setup)
+			return packet{}, err
+		}
+		setup.fds = append(setup.fds, fd)
 	}
 	return setup, nil
+}
+
+// closeSetup closes the mounts that go with a set-up packet; the network namespace is the sandbox's.
+func (b *box) closeSetup(setup packet) {
+	if len(setup.fds) > 0 {
+		setup.fds = setup.fds[1:]
+		setup.closeFDs()
+	}
 }
 
 // confine puts the init, which builds the file system meanwhile, into its cgroups and its user namespace.
@@ -315,7 +343,7 @@ func (b *box) Destroy(ctx context.Context) error {
 				b.group.moveTo(b.group.dir(b.group.c.cpu), b.pid)
 			}
 		}
-		if b.group == nil || !b.group.kill() {
+		if b.group == nil || !b.group.once || !b.group.kill() { // who kills a group cannot clone into it any more
 			b.signalInit()
 		}
 		if err := b.awaitDeath(ctx); err != nil {
@@ -331,7 +359,7 @@ func (b *box) Destroy(ctx context.Context) error {
 		b.ctl.close()
 	}
 	if b.group != nil {
-		if err := b.group.remove(ctx); err != nil {
+		if err := b.group.give(ctx); err != nil {
 			return fmt.Errorf("destroy sandbox %s: %w", b.id, err)
 		}
 	}
@@ -339,6 +367,9 @@ func (b *box) Destroy(ctx context.Context) error {
 		if s != nil {
 			b.d.scratch.give(s)
 		}
+	}
+	if b.network != nil {
+		b.d.networks.give(b.network)
 	}
 	b.destroyed = true
 	b.d.forget(b)

@@ -25,17 +25,23 @@ const (
 	cpuLimit  = time.Second      // the longest period the kernel takes
 )
 
-// group is the cgroups of one sandbox: a directory of the same name in each hierarchy.
+// group is the cgroups of one sandbox at a time: a directory of the same name in each hierarchy.
 type group struct {
 	c      *cgroups
-	id     string
+	name   string
 	max    int64   // the memory limit
 	cores  float64 // the processor share set last; 0: none
 	period string  // of it
 	v2     int     // descriptor of the v2 directory, for clone-into; -1 without v2
+
+	limits sandbox.Limits // as written last, but for the processor share
+	extra  int64          // on top of the memory limit, as written last
+	lifted bool           // the processor share was, for the end
+	once   bool           // not for another sandbox: in a state that is not known well enough
+	before int64          // processor time in microseconds that others used in it
 }
 
-func (g *group) dir(root string) string { return filepath.Join(root, g.c.name, g.id) }
+func (g *group) dir(root string) string { return filepath.Join(root, g.c.name, g.name) }
 
 // file names a control file of v2 or of a v1 hierarchy; "" when this machine has neither.
 func (g *group) file(v1root, v1, v2 string) string {
@@ -49,11 +55,13 @@ func (g *group) file(v1root, v1, v2 string) string {
 }
 
 // create makes the groups and sets the limits. extra is added to the memory limit.
-func (c *cgroups) create(id string, limits sandbox.Limits, extra int64) (*group, error) {
-	g := &group{c: c, id: id, max: limits.MemoryBytes + extra, v2: -1}
-	for _, root := range c.roots() {
+func (c *cgroups) create(name string, limits sandbox.Limits, extra int64) (*group, error) {
+	g := &group{c: c, name: name, max: limits.MemoryBytes + extra, v2: -1, limits: limits, extra: extra}
+	for i, root := range c.roots() {
 		if _, err := again(func() (int, error) { return 0, unix.Mkdir(g.dir(root), 0o755) }); err != nil {
-			g.remove(context.Background())
+			if i > 0 {
+				g.remove(context.Background())
+			}
 			return nil, fmt.Errorf("cgroup %s: %w", g.dir(root), err)
 		}
 	}
@@ -92,8 +100,10 @@ func (g *group) limit(l sandbox.Limits, extra int64) error {
 }
 
 // change sets the limits that differ. The kernel refuses memory alone above memory with swap, so the order depends.
-func (g *group) change(from, to sandbox.Limits, extra int64) error {
+func (g *group) change(to sandbox.Limits, extra int64) error {
 	var w limitWriter
+	from := g.limits
+	from.MemoryBytes += g.extra - extra
 	if from.MemoryBytes != to.MemoryBytes {
 		memory := strconv.FormatInt(to.MemoryBytes+extra, 10)
 		if g.c.unified {
@@ -111,17 +121,22 @@ func (g *group) change(from, to sandbox.Limits, extra int64) error {
 	if name := g.file(g.c.pids, "pids.max", "pids.max"); name != "" && from.PIDs != to.PIDs {
 		w.set(name, strconv.Itoa(to.PIDs+1))
 	}
-	if w.err == nil && from.CPUs != to.CPUs {
-		return g.setCPUs(to.CPUs)
+	if w.err != nil {
+		g.once = true
+		return w.err
 	}
-	return w.err
+	g.limits, g.extra = to, extra
+	if g.cores == to.CPUs && !g.lifted {
+		return nil
+	}
+	return g.setCPUs(to.CPUs)
 }
 
 // setCPUs sets the processor share with as few writes as that takes: each costs 40 µs. The kernel refuses a burst above the
 // quota, so it goes first when the share falls, and last when it rises.
 func (g *group) setCPUs(cores float64) error {
 	period, quota := cpuBandwidth(cores)
-	falls := g.cores > cores && period == g.period
+	falls := (g.cores > cores || g.lifted) && period == g.period
 	var w limitWriter
 	burst := func(name, value string) {
 		if name != "" {
@@ -133,6 +148,7 @@ func (g *group) setCPUs(cores float64) error {
 		return nil
 	}
 	switch {
+	case falls && g.cores == cores: // it is that
 	case falls:
 		burst(name, quota)
 	case g.cores != 0:
@@ -149,17 +165,21 @@ func (g *group) setCPUs(cores float64) error {
 	if !falls {
 		burst(name, quota)
 	}
-	g.cores, g.period = cores, period
+	g.cores, g.period, g.lifted = cores, period, false
 	if w.err != nil {
-		g.period = "" // unknown
+		g.period, g.once = "", true // unknown
 	}
 	return w.err
 }
 
 // unleash lifts the limit of the processor share, for the end of processes: a killed process needs the processor to end, and
 // a thousand of them with a fourteenth of a core need half a minute. The limit stays a number, since the kernel patches its code
-// when the last limit of the machine goes.
+// when the last limit of the machine goes. Who has all processors needs no more.
 func (g *group) unleash() error {
+	if g.cores >= float64(runtime.NumCPU()) {
+		return nil
+	}
+	g.lifted = true
 	quota := strconv.FormatInt(int64(runtime.NumCPU())*cpuLimit.Microseconds(), 10) // no period is longer than cpuLimit
 	if name := g.file(g.c.cpu, "cpu.cfs_quota_us", "cpu.max"); name != "" {
 		return writeFile(name, quota)
@@ -211,6 +231,7 @@ func (g *group) join(pid int) error {
 
 // freeze stops or continues all processes and waits until they are stopped.
 func (g *group) freeze(ctx context.Context, frozen bool) error {
+	g.once = true
 	if g.c.v2 == "" {
 		return g.freezeV1(ctx, frozen)
 	}
@@ -276,6 +297,7 @@ func (g *group) freezeV1(ctx context.Context, frozen bool) error {
 
 // kill ends every process at once, frozen or not. False: this machine cannot, kill the init instead.
 func (g *group) kill() bool {
+	g.once = true
 	if g.c.v2 == "" {
 		if g.c.freezer != "" {
 			writeFile(g.dir(g.c.freezer)+"/freezer.state", "THAWED") // SIGKILL does not reach a process the v1 freezer holds

@@ -46,6 +46,7 @@ type Driver struct {
 	spawner  *spawner
 	scratch  *scratchPool  // nil without root
 	mounter  *mounter      // nil without root
+	networks *networks     // nil without root
 	lock     *os.File      // held while this daemon uses the state directory
 	building chan struct{} // one place for each sandbox that is being built
 
@@ -99,6 +100,7 @@ func New(config Config) (*Driver, error) {
 	if !d.rootless {
 		d.scratch = newScratchPool(d.stateDir, config.ScratchReady, d.log)
 		d.mounter = newMounter()
+		d.networks = newNetworks()
 	}
 	d.setup = sync.OnceValues(d.prepare)
 	return d, nil
@@ -274,9 +276,10 @@ func (d *Driver) Close() error {
 	if d.scratch != nil {
 		d.mounter.close()
 		d.scratch.close()
+		d.networks.close()
 	}
 	if groups, gerr := d.setup(); gerr == nil && groups != nil {
-		groups.removeParents()
+		err = errors.Join(err, groups.close())
 	}
 	return errors.Join(err, d.lock.Close())
 }

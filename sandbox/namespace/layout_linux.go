@@ -2,6 +2,7 @@ package namespace
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,6 +84,11 @@ func (l layout) roots() []string {
 type cgroups struct {
 	layout
 	name string // of the parent
+
+	mu     sync.Mutex
+	made   int      // groups have this number as their name
+	free   []*group // used and as good as new
+	closed bool
 }
 
 // newCgroups makes the parents. A limit this machine cannot enforce is logged, not refused: the operator decides.
@@ -117,6 +124,20 @@ func delegate(dir string) error {
 	if errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("cgroup %s holds processes, so it cannot have limited children: start the daemon in a child group: %w", dir, err)
 	}
+	return err
+}
+
+// close removes what is kept, and the parents.
+func (c *cgroups) close() error {
+	c.mu.Lock()
+	free := c.free
+	c.free, c.closed = nil, true
+	c.mu.Unlock()
+	var err error
+	for _, g := range free {
+		err = errors.Join(err, g.remove(context.Background()))
+	}
+	c.removeParents()
 	return err
 }
 

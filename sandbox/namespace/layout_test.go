@@ -89,7 +89,7 @@ func TestUnified(t *testing.T) {
 	for _, name := range []string{"memory.max", "pids.max", "cpu.max", "cpu.max.burst"} { // no memory.swap.max: a kernel without swap
 		write(t, filepath.Join(dir, name), "")
 	}
-	g := &group{c: c, id: "one", max: 1 << 30, v2: -1}
+	g := &group{c: c, name: "one", max: 1 << 30, v2: -1}
 	if err := g.limit(sandbox.Limits{MemoryBytes: 128 << 20, CPUs: 0.5, PIDs: 10}, 1<<20); err != nil {
 		t.Fatal(err)
 	}

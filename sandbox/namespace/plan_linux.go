@@ -38,7 +38,11 @@ const (
 
 // plan is the set-up program of one sandbox: what its file system is, in the order in which it is built. Policy is here, in
 // Go; the init only carries it out.
-type plan struct{ body []byte }
+type plan struct {
+	body  []byte
+	next  uint32   // index of the next descriptor that comes with it; 0: none come, and binds are by path
+	binds []string // what the descriptors from the last index on show
+}
 
 func (p *plan) add(code, arg uint32, a, b string) {
 	for _, v := range [...]uint32{code, arg, uint32(len(a)), uint32(len(b))} {
@@ -57,9 +61,10 @@ type hostFacts struct {
 	masked []fs.FileInfo
 }
 
-// newPlan lays the root out. scratch: a file system for /tmp comes as a descriptor; otherwise /tmp is a tmpfs of that size.
-func newPlan(host *hostFacts, spec sandbox.Spec, scratch bool) (*plan, error) {
-	p := &plan{body: make([]byte, 0, 8<<10)}
+// newPlan lays the root out. next: the index of the first descriptor that comes with the plan, 0 if none do. scratch: the first is
+// a file system for /tmp; otherwise /tmp is a tmpfs of that size.
+func newPlan(host *hostFacts, spec sandbox.Spec, next uint32, scratch bool) (*plan, error) {
+	p := &plan{body: make([]byte, 0, 8<<10), next: next}
 	hostname := spec.Hostname
 	if hostname == "" {
 		hostname = spec.ID
@@ -77,7 +82,8 @@ func newPlan(host *hostFacts, spec sandbox.Spec, scratch bool) (*plan, error) {
 	}
 	p.add(opTmpfs, unix.MOUNT_ATTR_NOEXEC, "/dev/shm", shmSize)
 	if scratch {
-		p.add(opScratch, 0, "/tmp", "")
+		p.add(opScratch, p.next, "/tmp", "")
+		p.next++
 	} else {
 		p.add(opTmpfs, 0, "/tmp", fmt.Sprint(spec.Limits.ScratchBytes))
 	}
@@ -140,7 +146,11 @@ func (p *plan) mounts(all []sandbox.Mount, late []string) error {
 				p.add(opFile, 0, m.Target, "")
 			}
 		}
-		p.add(opBind, 0, m.Target, m.Source)
+		p.add(opBind, p.next, m.Target, m.Source)
+		if p.next > 0 {
+			p.next++
+			p.binds = append(p.binds, m.Source)
+		}
 	}
 	for _, target := range late {
 		p.parents(target, made)

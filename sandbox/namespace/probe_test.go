@@ -46,7 +46,7 @@ func (f *findings) add(format string, args ...any) { *f = append(*f, fmt.Sprintf
 var probes = map[string]func([]string) findings{
 	"identity": probeIdentity, "syscalls": probeSyscalls, "files": probeFiles, "processes": probeProcesses,
 	"network": probeNetwork, "writes": probeWrites, "setuid": probeSetuid, "init": probeInit, "bomb": probeBomb,
-	"limits": probeLimits, "descriptors": probeDescriptors,
+	"limits": probeLimits, "descriptors": probeDescriptors, "usenet": probeUseNet,
 }
 
 func status(key string) string {

@@ -83,12 +83,15 @@ func (g *group) usage() sandbox.Usage {
 	u.MaxMemoryBytes = max(u.MemoryBytes, peak-cache)
 	if g.c.v2 != "" {
 		// Processor time is accounted on every v2 group, with or without the cpu controller.
-		u.CPUNanoseconds = 1000 * g.key(g.dir(g.c.v2)+"/cpu.stat", "usage_usec")
+		u.CPUNanoseconds = 1000 * (g.cpuTime() - g.before)
 	}
 	u.PIDs = int(max(0, g.number(g.file(g.c.pids, "pids.current", "pids.current"))-1))
 	u.OOMKills = g.oomKills()
 	return u
 }
+
+// cpuTime is in microseconds, from the making of the group on.
+func (g *group) cpuTime() int64 { return g.key(g.dir(g.c.v2)+"/cpu.stat", "usage_usec") }
 
 // peak is the highest use of memory, and the file cache of now.
 func (g *group) peak() (peak, cache int64) {
@@ -103,7 +106,7 @@ func (g *group) peak() (peak, cache int64) {
 
 // sweep ends and removes what an earlier daemon left in the groups, and returns how many sandboxes that were.
 func (c *cgroups) sweep(each func(*group) error) (int, error) {
-	ids := map[string]bool{}
+	names := map[string]bool{}
 	for _, root := range c.roots() {
 		entries, err := os.ReadDir(filepath.Join(root, c.name))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -111,15 +114,15 @@ func (c *cgroups) sweep(each func(*group) error) (int, error) {
 		}
 		for _, e := range entries {
 			if e.IsDir() {
-				ids[e.Name()] = true
+				names[e.Name()] = true
 			}
 		}
 	}
 	var all error
-	for id := range ids {
-		all = errors.Join(all, each(&group{c: c, id: id, v2: -1}))
+	for name := range names {
+		all = errors.Join(all, each(&group{c: c, name: name, v2: -1}))
 	}
-	return len(ids), all
+	return len(names), all
 }
 
 // killMembers sends SIGKILL to every process of the group: after a daemon's death there is no init to ask.

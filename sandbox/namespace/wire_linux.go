@@ -13,7 +13,7 @@ import (
 // Packets between daemon, spawner and init; init/wire.h is the other side, TestWireConstants compares the two.
 const (
 	maxPacket   = 160 << 10
-	maxFDs      = 32
+	maxFDs      = 96
 	maxChildren = 64
 	headLen     = 16
 

@@ -15,6 +15,7 @@
 struct packet packet;
 struct received received;
 int proc = -1;
+int left_host = 0;
 
 void *memset(void *to, int c, u64 n)
 {

@@ -68,11 +68,14 @@ static int mount_new(const char *type, const char *key, const char *value, const
 	return mount;
 }
 
+/* make_root mounts the new root, over the empty one if the spawner has left the host. */
 static void make_root(const char *where, const char *size)
 {
 	int target;
-	/* Before the first mount: nothing done here may propagate to the host. */
-	must(sys5(__NR_mount, P("none"), P("/"), 0, MS_REC | MS_PRIVATE, 0), "private mounts");
+	if (left_host)
+		where = "/";
+	else /* Before the first mount: nothing done here may propagate to the host. */
+		must(sys5(__NR_mount, P("none"), P("/"), 0, MS_REC | MS_PRIVATE, 0), "private mounts");
 	root = mount_new("tmpfs", "size", size, "0755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 	target = (int)must(sys4(__NR_openat, AT_FDCWD, P(where), O_PATH | O_DIRECTORY | O_CLOEXEC, 0), where);
 	must(sys5(__NR_move_mount, root, P(""), target, P(""), MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH), where);
@@ -92,6 +95,14 @@ static void make_dir(const char *path, u32 mode)
 	i64 ret = sys3(__NR_mkdirat, root, P(relative(path)), mode);
 	if (ret < 0 && ret != -EEXIST)
 		fail(path, ret);
+}
+
+/* received_fd returns a descriptor of the set-up packet. */
+static int received_fd(u32 index, const char *what)
+{
+	if (index >= received.fds)
+		fail(what, -EBADF);
+	return received.fd[index];
 }
 
 /* bind_host shows a host file or tree. devices: a device node of the host, usable; otherwise devices are dead. */
@@ -163,7 +174,10 @@ static void operate(const struct op *op, const char *a, const char *b)
 		must(sys3(__NR_symlinkat, P(b), root, P(relative(a))), a);
 		return;
 	case OP_BIND:
-		bind_host(a, b, 0);
+		if (op->arg)
+			attach(received_fd(op->arg, a), a);
+		else
+			bind_host(a, b, 0);
 		return;
 	case OP_DEVICE:
 		make_device(a, b, op->arg);
@@ -174,9 +188,7 @@ static void operate(const struct op *op, const char *a, const char *b)
 		must(sys1(__NR_close, fd), a);
 		return;
 	case OP_SCRATCH:
-		if (received.fds != 1)
-			fail(a, -EBADF);
-		attach(received.fd[0], a);
+		attach(received_fd(op->arg, a), a);
 		return;
 	case OP_PROC:
 		mount_proc(a);
@@ -216,6 +228,12 @@ static void enter(void)
 {
 	attributes(root, "", MOUNT_ATTR_RDONLY, 0, 0);
 	must(sys1(__NR_fchdir, root), "new root");
+	if (left_host) {
+		/* Nothing lies beneath but an empty directory. Besides, pivot_root looks at every process of the machine. */
+		must(sys1(__NR_chroot, P(".")), "new root");
+		must(sys1(__NR_close, root), "new root");
+		return;
+	}
 	/* pivot_root(".", ".") stacks the old root over the new one at the same place; the unmount takes it away. */
 	must(sys2(__NR_pivot_root, P("."), P(".")), "pivot_root (a root on initramfs cannot do this)");
 	must(sys2(__NR_umount2, P("."), MNT_DETACH), "unmount the host");
@@ -223,7 +241,26 @@ static void enter(void)
 	must(sys1(__NR_close, root), "new root");
 }
 
-/* network brings lo up with 127.0.0.1 (which the kernel adds) and 169.254.100.1/32, where the Runtime API listens. There is
+void leave_host(void)
+{
+	int empty;
+	must(sys1(__NR_unshare, CLONE_NEWNS), "mount namespace");
+	must(sys5(__NR_mount, P("none"), P("/"), 0, MS_REC | MS_PRIVATE, 0), "private mounts");
+	empty = mount_new("tmpfs", "size", "4k", "0555", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	if (sys4(__NR_mknodat, empty, P("null"), S_IFCHR | 0666, 1 << 8 | 3) < 0) {
+		must(sys1(__NR_close, empty), "empty root");
+		return;
+	}
+	must(sys3(__NR_unlinkat, empty, P("null"), 0), "empty root");
+	must(sys5(__NR_move_mount, empty, P(""), AT_FDCWD, P("/proc"), MOVE_MOUNT_F_EMPTY_PATH), "empty root");
+	attributes(empty, "", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, 0, 0);
+	root = empty;
+	enter();
+	root = -1;
+	left_host = 1;
+}
+
+/* network, for a namespace that nobody made ready, brings lo up with 127.0.0.1 (which the kernel adds) and 169.254.100.1/32, where the Runtime API listens. There is
  * no other interface and no route; nobody inside has a capability over the namespace to add one. */
 static void network(void)
 {
@@ -356,10 +393,13 @@ void setup(int control)
 		write_map(AT_FDCWD, "/proc/self/uid_map", uid);
 		write_map(AT_FDCWD, "/proc/self/gid_map", gid);
 	}
+	if (!(flags & SETUP_ROOTLESS)) /* without root the clone made one */
+		must(sys2(__NR_setns, received_fd(0, "network namespace"), CLONE_NEWNET), "network namespace");
 	build(len);
 	close_received();
 	enter();
-	network();
+	if (flags & SETUP_ROOTLESS)
+		network();
 	limits();
 	sys1(__NR_umask, 022);
 	identify(flags);

@@ -27,7 +27,7 @@ static void spawn(int daemon, struct head request)
 	struct head answer = {MSG_SPAWNED, request.id, 0, 0};
 	int pidfd = -1;
 	struct clone_args args = {
-		.flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
+		.flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS,
 		.pidfd = (u64)P(&pidfd),
 		.exit_signal = SIGCHLD,
 	};
@@ -44,7 +44,7 @@ static void spawn(int daemon, struct head request)
 		/* As root the namespaces belong to the host's user namespace and init gives its power over them up by entering
 		 * a user namespace last; without root a first user namespace has to grant that power. */
 		if (request.a & SPAWN_ROOTLESS)
-			args.flags |= CLONE_NEWUSER;
+			args.flags |= CLONE_NEWUSER | CLONE_NEWNET;
 		pid = sys2(__NR_clone3, P(&args), sizeof args);
 		if (pid == 0)
 			become_init(received.fd[0]);
@@ -66,6 +66,8 @@ NORETURN void spawner(int daemon)
 
 	if (sys4(__NR_rt_sigaction, SIGCHLD, P(&ignore), 0, sizeof ignore.mask) < 0)
 		quit(72);
+	if (sys0(__NR_geteuid) == 0)
+		leave_host();
 	for (;;) {
 		if (receive(daemon) < 0)
 			quit(0); /* the daemon is gone, or talks nonsense: all inits die with us */

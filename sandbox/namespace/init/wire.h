@@ -7,7 +7,7 @@
 #include "sys.h"
 
 #define MAX_PACKET (160 * 1024)
-#define MAX_FDS 32     /* descriptors in one packet */
+#define MAX_FDS 96     /* descriptors in one packet */
 #define MAX_STRINGS 8192 /* argv and envp together */
 #define MAX_CHILDREN 64 /* processes of Exec that run at once */
 
@@ -24,7 +24,8 @@ enum {
 	MSG_SPAWNED,   /* a = pid, b = errno; fds: pidfd */
 
 	/* daemon -> init */
-	MSG_SETUP = 10, /* a = SETUP_ flags, b = length of the seccomp program; then the program, then operations; fds: scratch mount */
+	MSG_SETUP = 10, /* a = SETUP_ flags, b = length of the seccomp program; then the program, then operations;
+	                * fds, as root: network namespace, then those that operations name by their index */
 	MSG_GO,         /* cgroups are in place */
 	MSG_MAPPED,     /* uid_map and gid_map are written */
 	MSG_EXEC,       /* a = argc, b = envc; dir, path, argv, envp as strings; fds: status pipe, stdout, stderr, extra... */
@@ -61,10 +62,10 @@ enum {
 	OP_DIR,          /* a = path, arg = mode */
 	OP_FILE,         /* a = path, b = content */
 	OP_LINK,         /* a = path, b = target */
-	OP_BIND,         /* a = path, b = host source; read-only, nosuid, nodev, with all mounts beneath */
+	OP_BIND,         /* a = path; arg = index of a descriptor, a mount, or 0 and b = host source; read-only, nosuid, nodev, with all mounts beneath */
 	OP_DEVICE,       /* a = path, arg = device number, b = host device node to bind where mknod is forbidden */
 	OP_TMPFS,        /* a = path, b = size= */
-	OP_SCRATCH,      /* a = path; the mount that came as a descriptor */
+	OP_SCRATCH,      /* a = path, arg = index of a descriptor, a mount */
 	OP_PROC,         /* a = path */
 	OP_MASK_FILE,    /* a = path; hidden by /dev/null, skipped if absent */
 	OP_MASK_DIR      /* a = path; hidden by an empty directory, skipped if absent */
@@ -101,5 +102,10 @@ NORETURN void spawner(int daemon);
 
 /* proc is a descriptor of a writable /proc that no process but init holds (the one at /proc is read-only). */
 extern int proc;
+
+/* left_host is set in a spawner, and all inits of it, that has left the host's file system for an empty one. */
+extern int left_host;
+/* leave_host does so, if it may make device nodes: else the host's have to be shown. */
+void leave_host(void);
 
 #endif
