@@ -12,8 +12,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/google/uuid"
-
 	"berth/apimodel"
 	"berth/catalog"
 	"berth/code"
@@ -146,7 +144,7 @@ const requestIDHeader = "X-Amzn-Requestid"
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := call{server: s, w: w, r: r, id: uuid.NewString()}
+	c := call{server: s, w: w, r: r, id: newRequestID()}
 	w.Header()[requestIDHeader] = []string{c.id}
 	defer s.recover(&c)
 	begin := time.Now()

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,7 +78,7 @@ func get[T any](c *Catalog, key store.Key) (*T, store.Revision, error) {
 	}
 	t, ok := v.(*T)
 	if !ok {
-		return nil, 0, fmt.Errorf("catalog: entry %q holds a %T", key, v)
+		return nil, 0, fmt.Errorf("catalog: entry %q holds a %T", strings.Clone(string(key)), v) // else each key would be allocated
 	}
 	return t, revision, nil
 }

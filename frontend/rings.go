@@ -98,9 +98,12 @@ func (f *Frontend) acquire(ctx context.Context, p *poolView, req lambda.AcquireR
 	for {
 		h, changed := f.cfg.Rings()
 		reservation, err := f.search(ctx, p, f.placeOf(p, h), req, provisioned)
+		if err == nil {
+			return reservation, nil
+		}
 		var moved *movedError
 		var silent *silentError
-		if err == nil || !errors.As(err, &moved) && !errors.As(err, &silent) {
+		if !errors.As(err, &moved) && !errors.As(err, &silent) {
 			return reservation, err
 		}
 		if until.IsZero() {

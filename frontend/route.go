@@ -117,6 +117,9 @@ func (c *route) drawTenant(ctx context.Context) (lambda.Answer, error) {
 
 // draw returns managers in random order, by the configured weights; for a call of a tenant in the tenant's own order.
 func (c *route) draw(s []lambda.ManagerID) []lambda.ManagerID {
+	if len(s) == 1 && c.f.cfg.Weight == nil {
+		return s
+	}
 	drawn := slices.Clone(s)
 	if c.f.cfg.Weight == nil {
 		if c.req.Key.Tenant != "" {

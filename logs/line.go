@@ -21,12 +21,15 @@ func appendLine(b []byte, e *Event, ingested int64) []byte {
 	b = strconv.AppendInt(b, ingested, 10)
 	b = append(b, '\t')
 	stream := e.Stream[:min(len(e.Stream), maxStream)]
-	if strings.ContainsAny(stream, "\t\n\x00") {
+	if !plain(stream, '\t') || strings.IndexByte(stream, '\n') >= 0 {
 		stream = strings.NewReplacer("\t", "_", "\n", "_", "\x00", "_").Replace(stream)
 	}
 	b = append(b, stream...)
 	b = append(b, '\t')
 	message := e.Message[:min(len(e.Message), MaxMessage)]
+	if text, ended := strings.CutSuffix(message, "\n"); ended && plain(text, '\\') && strings.IndexByte(text, '\n') < 0 { // nearly all are
+		return append(append(b, text...), `\n`+"\n"...)
+	}
 	for message != "" {
 		i := strings.IndexAny(message, "\\\n\x00")
 		if i < 0 {
@@ -45,6 +48,11 @@ func appendLine(b []byte, e *Event, ingested int64) []byte {
 		message = message[i+1:]
 	}
 	return append(b, '\n')
+}
+
+// plain reports whether s has neither a zero byte nor the other one.
+func plain(s string, other byte) bool {
+	return strings.IndexByte(s, 0) < 0 && strings.IndexByte(s, other) < 0
 }
 
 // line is a decoded line, except that message is still escaped. It refers to the bytes it was read from.

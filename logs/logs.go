@@ -68,7 +68,8 @@ type Store struct {
 
 	mu      sync.Mutex // never held during I/O
 	pending map[groupKey]*batch
-	bytes   int64 // of all pending lines
+	bytes   int64     // of all pending lines
+	spare   sync.Pool // of *batch, empty: lines would else be half of a busy server's garbage
 
 	// disk is a lock of capacity 1 on files and what follows; waiting for it can be given up.
 	disk   chan struct{}
@@ -148,6 +149,9 @@ func (s *Store) Run(ctx context.Context) error {
 // maxGroups bounds how many groups have lines waiting.
 const maxGroups = 100_000
 
+// maxSpare is the largest buffer, in bytes, that is used again; the collector takes those that are not used for a while.
+const maxSpare = 1 << 20
+
 // Append takes events for a group, in order. It never waits for the disk: lines beyond the queue's bounds are dropped, and a
 // notice in the log says how many. Group is the API's pattern [\.\-_/#A-Za-z0-9]{1,512}; events for another are dropped.
 func (s *Store) Append(account lambda.AccountID, group string, events ...Event) {
@@ -163,7 +167,9 @@ func (s *Store) Append(account lambda.AccountID, group string, events ...Event) 
 		if len(s.pending) >= maxGroups {
 			return
 		}
-		b = &batch{}
+		if b, _ = s.spare.Get().(*batch); b == nil {
+			b = &batch{}
+		}
 		s.pending[key] = b
 	}
 	for i := range events {
@@ -212,6 +218,10 @@ func (s *Store) flush(ctx context.Context) error {
 			lost += n
 			cause = err
 			s.giveBack(key, n, stream)
+		}
+		if cap(b.lines) <= maxSpare {
+			*b = batch{lines: b.lines[:0]}
+			s.spare.Put(b)
 		}
 	}
 	if lost > 0 {

@@ -79,6 +79,20 @@ func TestReadBackWhatWasAppended(t *testing.T) {
 	}
 }
 
+// Buffers are used again: nothing of one flush may show in the next one's.
+func TestBuffersAreUsedAgain(t *testing.T) {
+	s := open(t, Config{})
+	for i := range 20 {
+		other := fmt.Sprint(group, i)
+		want := strings.Repeat(fmt.Sprint(i%10), 1+(20-i)*50) + "\n"
+		s.Append(account, other, event(1, "s", want))
+		p, err := s.Read(t.Context(), account, other, Query{})
+		if got := messages(p); err != nil || len(got) != 1 || got[0] != want {
+			t.Fatalf("round %d: %d records of %d bytes, %v; want one of %d", i, len(got), len(strings.Join(got, "")), err, len(want))
+		}
+	}
+}
+
 func TestQueries(t *testing.T) {
 	s := open(t, Config{})
 	s.Append(account, group, event(30, "b/1", "three"), event(10, "a/1", "one"), event(20, "a/2", "two"), event(20, "b/1", "two again"))

@@ -51,8 +51,12 @@ func (c *patientConn) Write(p []byte) (n int, err error) {
 	}
 }
 
-// SetWriteDeadline holds for what is being written now; the next write sets its own again.
+// SetWriteDeadline holds for what is being written now; the next write sets its own again. No deadline at all, which is what
+// net/http sets after each answer, changes nothing: the limit stays.
 func (c *patientConn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
 	c.armed.Store(0)
 	return c.Conn.SetWriteDeadline(t)
 }

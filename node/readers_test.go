@@ -64,3 +64,36 @@ func TestInterruptedWrite(t *testing.T) {
 		}
 	})
 }
+
+// net/http takes the write deadline away after each answer. That must neither lift the limit nor cost a new deadline.
+func TestRemovedDeadlineKeepsTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		counted := &countingConn{Conn: ours}
+		conn := &patientConn{Conn: counted, limit: readerLimit}
+		go func() { _, _ = io.CopyN(io.Discard, theirs, 3) }()
+		for range 3 {
+			if _, err := conn.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetWriteDeadline(time.Time{})
+		}
+		if counted.deadlines != 1 {
+			t.Errorf("%d deadlines were set for three answers, want 1", counted.deadlines)
+		}
+		if _, err := conn.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a client that reads nothing: %v", err)
+		}
+	})
+}
+
+type countingConn struct {
+	net.Conn
+	deadlines int
+}
+
+func (c *countingConn) SetWriteDeadline(t time.Time) error {
+	c.deadlines++
+	return c.Conn.SetWriteDeadline(t)
+}

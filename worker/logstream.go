@@ -20,6 +20,7 @@ const (
 	logRate       = 5 << 20   // bytes a second and environment for which lines are kept; CloudWatch's quota of one stream
 	logBurst      = 16 << 20  // bytes above the rate
 	pendingEvents = 512       // events handed to the sink at once
+	keptEvents    = 16        // an idle environment keeps room for so many
 )
 
 // logStream turns what an environment prints and what happens to it into the events of one log stream.
@@ -182,7 +183,7 @@ func (s *logStream) keepTail(message string) {
 	s.tail = append(s.tail, message...)
 }
 
-// flush hands the events over; mu is held. The sink keeps the slice.
+// flush hands the events over; mu is held.
 func (s *logStream) flush() {
 	if s.through != nil {
 		s.through.mu.Lock()
@@ -192,7 +193,11 @@ func (s *logStream) flush() {
 	}
 	if len(s.pending) > 0 {
 		s.sink.Append(s.version.Account, s.group, s.pending...)
-		s.pending = nil
+		clear(s.pending)
+		s.pending = s.pending[:0]
+		if cap(s.pending) > keptEvents {
+			s.pending = nil
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ type CodeCache interface {
 	Made(ctx context.Context, digest lambda.CodeDigest, make code.Maker) (*code.Tree, error)
 }
 
-// LogSink takes log lines without ever blocking; *logs.Store is one. It may keep the slice.
+// LogSink takes log lines without ever blocking; *logs.Store is one. It does not keep the slice.
 type LogSink interface {
 	Append(account lambda.AccountID, group string, events ...logs.Event)
 }
