@@ -67,8 +67,18 @@ var ErrProtocol = errors.New("the runtime broke the frames protocol")
 type frameConn struct {
 	c           Conn
 	interrupted atomic.Bool
+	back        chan struct{} // capacity 1: the turn is ServeConn's again
 
-	// Of a streamed response under way, for ServeConn's goroutine only.
+	// Guarded by API.mu.
+	turn    turn
+	lends   uint64          // counts turns of Invokes
+	err     error           // why the last of them could not read
+	watched context.Context // the last of them's
+	unwatch func() bool
+
+	// For whose turn it is.
+	r *bufio.Reader
+	// Of a streamed response under way.
 	to        *stream // nil: it is collected
 	collected []byte
 	size      int
@@ -82,9 +92,10 @@ func (f *frameConn) interrupt() {
 
 // ServeConn is the frames face: it serves c until the runtime is gone (io.EOF, io.ErrUnexpectedEOF or the channel's error),
 // breaks the protocol (ErrProtocol), is reset (ErrReset) or ctx ends (its error). It never returns nil and does not close
-// c. One connection at a time: serve a process's connection before the next process's, with Reset in between.
-func (a *API) ServeConn(ctx context.Context, c Conn) error {
-	f := &frameConn{c: c}
+// c. One connection at a time: serve a process's connection before the next process's, with Reset in between. When ended
+// is closed the process has ended, and what it said last is read at once; nil if nobody knows.
+func (a *API) ServeConn(ctx context.Context, c Conn, ended <-chan struct{}) error {
+	f := &frameConn{c: c, back: make(chan struct{}, 1), r: bufio.NewReaderSize(c, readBuffer)}
 	a.mu.Lock()
 	switch {
 	case a.closed:
@@ -100,9 +111,13 @@ func (a *API) ServeConn(ctx context.Context, c Conn) error {
 
 	stop := context.AfterFunc(ctx, f.interrupt)
 	defer stop()
-	r := bufio.NewReaderSize(c, readBuffer)
 	for {
-		if err := a.serveFrame(f, r); err != nil {
+		err := a.serveFrame(f)
+		if err == nil {
+			a.standBack(ctx, f, ended)
+			err = f.err // of the Invoke that gave the turn back
+		}
+		if err != nil {
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
@@ -118,6 +133,9 @@ func (a *API) ServeConn(ctx context.Context, c Conn) error {
 func (a *API) detach(f *frameConn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if f.unwatch != nil {
+		f.unwatch()
+	}
 	if a.conn != f {
 		return
 	}
@@ -128,7 +146,8 @@ func (a *API) detach(f *frameConn) {
 }
 
 // serveFrame reads one frame and does what it says.
-func (a *API) serveFrame(f *frameConn, r *bufio.Reader) error {
+func (a *API) serveFrame(f *frameConn) error {
+	r := f.r
 	header, err := r.Peek(frameHeader)
 	if err != nil {
 		if len(header) > 0 && err == io.EOF {
@@ -282,15 +301,25 @@ func readErrorType(r *bufio.Reader, n int64) (string, int64, error) {
 	return cleanErrorType(string(b)), n - 1 - int64(size), nil
 }
 
-// send writes one event. A runtime that does not read is waited for until the deadline.
+// send writes one event. A runtime that does not read is waited for until the deadline; the zero time is for who is interrupted then.
 func (f *frameConn) send(deadline time.Time, ev *Event, with *eventWriter) error {
+	if deadline.IsZero() {
+		return with.frame(f.c, ev)
+	}
+	if err := f.limitWrites(deadline); err != nil {
+		return err
+	}
+	return errors.Join(with.frame(f.c, ev), f.limitWrites(time.Time{}))
+}
+
+func (f *frameConn) limitWrites(deadline time.Time) error {
 	if err := f.c.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
 	if f.interrupted.Load() { // the line above may have undone the interruption
 		f.interrupt()
 	}
-	return with.frame(f.c, ev)
+	return nil
 }
 
 // appendInvoke appends an invoke frame without its payload.

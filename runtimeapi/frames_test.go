@@ -42,7 +42,7 @@ func attach(t testing.TB, api *API) (*peer, <-chan error) {
 	theirs := pipes{polled(t, ends[0]), polled(t, ends[1])}
 	served := make(chan error, 1)
 	go func() {
-		served <- api.ServeConn(context.Background(), ours)
+		served <- api.ServeConn(context.Background(), ours, nil)
 		ours.Close()
 	}()
 	t.Cleanup(func() { theirs.Close() })
@@ -295,7 +295,7 @@ func TestServeConnEndsWithContext(t *testing.T) {
 	defer theirs.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- New(Config{}).ServeConn(ctx, ours) }()
+	go func() { served <- New(Config{}).ServeConn(ctx, ours, nil) }()
 	cancel()
 	if err := <-served; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -311,7 +311,7 @@ func FuzzFrames(f *testing.F) {
 		api := New(Config{})
 		ours, theirs := net.Pipe()
 		served := make(chan error, 1)
-		go func() { served <- api.ServeConn(context.Background(), ours) }()
+		go func() { served <- api.ServeConn(context.Background(), ours, nil) }()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		done := invoke(ctx, api, &Event{RequestID: "fuzz", Deadline: time.Now().Add(time.Second), Payload: []byte("{}")})

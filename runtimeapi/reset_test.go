@@ -68,7 +68,7 @@ func TestClose(t *testing.T) {
 	if _, err := api.Invoke(short(t), &Event{}); err != ErrReset {
 		t.Error(err)
 	}
-	if err := api.ServeConn(t.Context(), p.c); err != ErrReset {
+	if err := api.ServeConn(t.Context(), p.c, nil); err != ErrReset {
 		t.Error(err)
 	}
 	if _, err := p.c.Read(make([]byte, 1)); err != io.EOF {

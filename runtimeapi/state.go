@@ -1,6 +1,9 @@
 package runtimeapi
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // phase is where the runtime process stands. The HTTP face and the frames face move the same one.
 type phase uint8
@@ -123,18 +126,24 @@ func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
 	}
 	var p poll
 	var conn *frameConn
+	var reads bool
 	for begun := false; !begun; {
 		if err := a.WaitNext(ctx); err != nil {
 			return Response{}, err
 		}
-		p, conn, begun = a.begin(ev, s)
+		p, conn, reads, begun = a.begin(ctx, ev, s)
 	}
-	if err := a.send(ctx, ev, p, conn); err != nil {
+	if err := a.send(ctx, ev, p, conn, reads); err != nil {
 		// Whoever watches the process resets the API, or ctx ends: both are told apart below.
 		a.log.Debug("the runtime did not take its event", "requestId", ev.RequestID, "err", err)
 	}
 	if s != nil {
 		return a.wait(ctx, s)
+	}
+	if reads {
+		if r, ok := a.readAnswer(ctx, conn); ok {
+			return r.resp, r.err
+		}
 	}
 	select {
 	case r := <-a.results:
@@ -144,21 +153,30 @@ func (a *API) Invoke(ctx context.Context, ev *Event) (Response, error) {
 	}
 }
 
-// begin makes ev the current event. It returns the connection to send it on. It returns false when the runtime is not waiting
-// any more.
-func (a *API) begin(ev *Event, s *stream) (p poll, conn *frameConn, ok bool) {
+// begin makes ev the current event. It returns the connection to send it on, and whether the caller is to read the answer from it. ok is
+// false when the runtime is not waiting any more.
+func (a *API) begin(ctx context.Context, ev *Event, s *stream) (p poll, conn *frameConn, reads, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.phase != ready || a.closed {
-		return poll{}, nil, false
+		return poll{}, nil, false, false
 	}
 	a.event, a.waiting, a.stream, a.streamed = ev, true, s, false
 	a.enter(running)
-	return a.takePoll(), a.conn, true
+	p, conn = a.takePoll(), a.conn
+	if conn != nil {
+		reads = p.conn == nil && s == nil && a.lend(ctx, conn)
+		conn.giveBack()
+	}
+	return p, conn, reads, true
 }
 
-// send writes ev to whoever waits for it. A runtime that does not read is waited for until ctx's or, without one, the event's deadline.
-func (a *API) send(ctx context.Context, ev *Event, p poll, conn *frameConn) error {
+// send writes ev to whoever waits for it. A runtime that does not read is waited for until ctx ends (watched) or, without that, until ctx's
+// or the event's deadline.
+func (a *API) send(ctx context.Context, ev *Event, p poll, conn *frameConn, watched bool) error {
+	if watched {
+		return conn.send(time.Time{}, ev, &a.events)
+	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = ev.Deadline
@@ -216,6 +234,7 @@ func (a *API) reset() poll {
 	waiting := a.takePoll()
 	if a.conn != nil {
 		a.conn.interrupt()
+		a.conn.giveBack()
 		a.conn = nil
 	}
 	a.event, a.initErr, a.scratch, a.stream, a.streamed = nil, nil, nil, nil, false

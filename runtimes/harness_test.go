@@ -175,7 +175,7 @@ func (p *process) run(take []byte) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		if err := p.api.ServeConn(context.Background(), ours); errors.Is(err, runtimeapi.ErrProtocol) {
+		if err := p.api.ServeConn(context.Background(), ours, nil); errors.Is(err, runtimeapi.ErrProtocol) {
 			p.t.Error(err)
 		}
 		ours.Close()

@@ -240,7 +240,7 @@ func (e *environment) attend(p *process, conn runtimeapi.Conn) {
 	}
 	defer conn.Close()
 	served := make(chan error, 1)
-	e.w.live.Go(func() { served <- e.api.ServeConn(e.ctx, conn) })
+	e.w.live.Go(func() { served <- e.api.ServeConn(e.ctx, conn, p.Done()) })
 	select {
 	case <-p.Done():
 		select {
