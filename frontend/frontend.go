@@ -84,6 +84,9 @@ type Config struct {
 	Token func(context.Context, lambda.TokenClaims) (string, error)
 	// Weight of a manager in the draws of a pool; nil draws evenly.
 	Weight func(lambda.PoolID, lambda.ManagerID) float64
+	// Idle is the share of processor time that was idle of late, from 0 to 1, where all functions run on this machine: their short calls
+	// wait for one another while it is low. nil: they never do.
+	Idle func() float64
 	// Rand makes the draws. It must be safe for concurrent use; nil is the runtime's own source.
 	Rand rand.Source
 }
@@ -93,6 +96,7 @@ type Frontend struct {
 	cfg   Config
 	rng   *rand.Rand
 	pools sync.Map // lambda.PoolID → *poolView
+	gates sync.Map // *lambda.Version → *gate
 
 	throttles throttles
 }
@@ -139,6 +143,12 @@ func (f *Frontend) Run(ctx context.Context) error {
 				f.shrink(v.(*poolView))
 				return true
 			})
+			f.gates.Range(func(version, g any) bool {
+				if g.(*gate).tick() {
+					f.gates.Delete(version)
+				}
+				return true
+			})
 		}
 	}
 }
@@ -162,7 +172,12 @@ func (f *Frontend) Invoke(ctx context.Context, ref lambda.Ref, inv *lambda.Invoc
 	p := f.poolOf(target.Pool)
 	p.inFlight.Add(1)
 	defer p.inFlight.Add(-1)
+	g := f.gateOf(target.Version, inv)
+	if err := g.enter(ctx); err != nil {
+		return nil, err
+	}
 	var outcome *lambda.Outcome
+	defer func() { g.leave(outcome) }()
 	if draw.Trial != nil {
 		outcome, err = f.runTrial(ctx, p, &draw, req, inv, &target)
 	} else {

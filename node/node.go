@@ -20,6 +20,7 @@ import (
 	"berth/control"
 	"berth/frontend"
 	"berth/image"
+	"berth/internal/procfs"
 	"berth/lambda"
 	"berth/logs"
 	"berth/manager"
@@ -231,7 +232,7 @@ func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, en
 	})
 	f := frontend.New(frontend.Config{
 		Token: startTokens(cfg, l, cat).Token, Catalog: cat, Manager: single.Manager, Worker: single.frontendWorker, Rings: ring.Fixed(single.ring), Limit: single.Limit,
-		Trials: newTrials(l, engine.Conn(), version, cfg.Log),
+		Trials: newTrials(l, engine.Conn(), version, cfg.Log), Idle: new(procfs.Idle).Share,
 	})
 	l.run("worker", w.Run)
 	l.run("manager", single.manager.Run)

@@ -1,5 +1,5 @@
-// Package procfs reads what Linux tells of processes in /proc: who descends from whom, and how much memory each takes. The
-// benchmark and the end-to-end tests look at a server with it.
+// Package procfs reads what Linux tells in /proc: of processes, who descends from whom and how much memory each takes; of processors,
+// what is idle. The server reads the latter; the benchmark and the end-to-end tests look at a server with the rest.
 package procfs
 
 import (
