@@ -1,7 +1,10 @@
 package node
 
 import (
+	"errors"
 	"net"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,11 +31,17 @@ func (l patientListener) Accept() (net.Conn, error) {
 	return &patientConn{Conn: conn, limit: l.limit}, nil
 }
 
-// patientConn sets its write deadline as it writes, but not each time: that would cost every answer.
+// patientConn sets its write deadline as it writes, but not each time: that would cost every answer. Nor does it set each of the read
+// deadlines that net/http asks for, which are five for each request: one that is set for an earlier time is left, and set anew when it has
+// gone off.
 type patientConn struct {
 	net.Conn
 	limit time.Duration
-	armed atomic.Int64 // when the deadline was set, in nanoseconds since 1970; 0: set it anew
+
+	reads  sync.Mutex
+	wanted time.Time    // read deadline asked for; zero: none
+	set    time.Time    // that of Conn; zero: none
+	armed  atomic.Int64 // when the deadline was set, in nanoseconds since 1970; 0: set it anew
 }
 
 // Write writes in parts, each of which must be taken in time.
@@ -49,6 +58,50 @@ func (c *patientConn) Write(p []byte) (n int, err error) {
 			return n, err
 		}
 	}
+}
+
+// Read implements net.Conn.
+func (c *patientConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.early() {
+			return n, err
+		}
+	}
+}
+
+// early reports whether a deadline went off that is not wanted, and sets the one that is.
+func (c *patientConn) early() bool {
+	c.reads.Lock()
+	defer c.reads.Unlock()
+	if !c.wanted.IsZero() && !time.Now().Before(c.wanted) {
+		return false
+	}
+	return c.setRead(c.wanted) == nil
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *patientConn) SetReadDeadline(t time.Time) error {
+	c.reads.Lock()
+	defer c.reads.Unlock()
+	c.wanted = t
+	now := time.Now()
+	goesOff := !c.set.IsZero() && c.set.After(now) // later, and Read looks then
+	if goesOff && (t.IsZero() || !t.Before(c.set)) || c.set.IsZero() && t.IsZero() {
+		return nil
+	}
+	return c.setRead(t)
+}
+
+// setRead sets Conn's read deadline. c.reads is held.
+func (c *patientConn) setRead(t time.Time) error {
+	c.set = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *patientConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // SetWriteDeadline holds for what is being written now; the next write sets its own again. No deadline at all, which is what

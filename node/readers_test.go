@@ -91,9 +91,68 @@ func TestRemovedDeadlineKeepsTheLimit(t *testing.T) {
 type countingConn struct {
 	net.Conn
 	deadlines int
+	reads     int
 }
 
 func (c *countingConn) SetWriteDeadline(t time.Time) error {
 	c.deadlines++
 	return c.Conn.SetWriteDeadline(t)
+}
+
+// net/http sets and takes away several read deadlines for each request. They hold, and cost next to nothing.
+func TestReadDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		counted := &countingConn{Conn: ours}
+		conn := &patientConn{Conn: counted, limit: readerLimit}
+		read := func() (time.Duration, error) {
+			began := time.Now()
+			_, err := conn.Read(make([]byte, 1))
+			return time.Since(began), err
+		}
+		for range 10 {
+			for _, d := range []time.Duration{time.Minute, 0, 10 * time.Second, 5 * time.Minute, 0} {
+				at := time.Now().Add(d)
+				if d == 0 {
+					at = time.Time{}
+				}
+				if err := conn.SetReadDeadline(at); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if counted.reads > 2 {
+			t.Errorf("%d deadlines were set for ten requests", counted.reads)
+		}
+		time.AfterFunc(time.Hour, func() { _, _ = theirs.Write([]byte("x")) })
+		if took, err := read(); err != nil || took != time.Hour {
+			t.Errorf("without a deadline: %v after %s", err, took)
+		}
+		for _, want := range []time.Duration{time.Minute, 5 * time.Minute, 10 * time.Second} {
+			_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(want))
+			if took, err := read(); !errors.Is(err, os.ErrDeadlineExceeded) || took != want {
+				t.Errorf("a deadline in %s: %v after %s", want, err, took)
+			}
+		}
+		if _, err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a deadline that is over holds on: %v", err)
+		}
+		_ = conn.SetReadDeadline(time.Time{})
+		time.AfterFunc(time.Second, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) }) // as net/http interrupts its reader
+		if took, err := read(); !errors.Is(err, os.ErrDeadlineExceeded) || took != time.Second {
+			t.Errorf("interrupted: %v after %s", err, took)
+		}
+		_ = conn.SetReadDeadline(time.Time{})
+		time.AfterFunc(time.Hour, func() { _, _ = theirs.Write([]byte("x")) })
+		if took, err := read(); err != nil || took != time.Hour {
+			t.Errorf("after an interruption: %v after %s", err, took)
+		}
+	})
+}
+
+func (c *countingConn) SetReadDeadline(t time.Time) error {
+	c.reads++
+	return c.Conn.SetReadDeadline(t)
 }
