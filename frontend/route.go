@@ -77,8 +77,11 @@ func (c *route) drawIn(ctx context.Context, s []lambda.ManagerID) (lambda.Answer
 		return c.drawTenant(ctx)
 	}
 	drawn := c.draw(s)
-	began := time.Now()
 	reuse := min(c.f.cfg.ReuseTries, len(drawn)-1)
+	var began time.Time
+	if reuse > 0 {
+		began = time.Now()
+	}
 	for i, id := range drawn {
 		reuseOnly := i < reuse && time.Since(began) < c.f.cfg.ReuseBudget
 		answer, err := c.askFor(ctx, id, reuseOnly)
