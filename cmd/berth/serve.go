@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"berth/cli"
 	"berth/node"
@@ -15,6 +17,9 @@ const gcPercent = 300
 
 // serve runs this process's roles.
 func serve(ctx context.Context, o cli.ServeOptions) error {
+	// A log that nobody reads any more (serve 2>&1 | head) is no reason to die and leave sandboxes behind, which is what a write to a broken
+	// pipe does on the descriptors 1 and 2 unless somebody asked for the signal. Ignored it would be for all functions, too, which inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	roles, err := node.ParseRoles(o.Roles, o.Engine)
 	if err != nil {
 		return err
