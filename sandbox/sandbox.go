@@ -49,6 +49,7 @@ type Spec struct {
 	Mounts   []Mount  // read-only binds of host files and directories; the root itself, /proc, /dev, /tmp are the driver's, and without a mount there /etc
 	Late     []string // directories, made empty, over which Attach may mount
 	Limits   Limits
+	Prepared bool // the first Exec comes later, with NoWait, and in a hurry: what can be done for it ahead is done at once
 }
 
 // Attachment is what a sandbox that waited for its use gets.
@@ -126,6 +127,7 @@ type Command struct {
 	Stdout *os.File
 	Stderr *os.File
 	Extra  []*os.File
+	NoWait bool // Exec may return before it is known whether the program can be run; Exit.Err tells then
 }
 
 // Process is one process started by Exec.
@@ -142,6 +144,7 @@ type Exit struct {
 	Code   int            // exit status; -1 when ended by Signal
 	Signal syscall.Signal // 0 unless ended by a signal
 	OOM    bool           // the sandbox ran out of memory meanwhile
+	Err    error          // the program of a Command with NoWait could not be run: what Exec would have returned
 }
 
 // Usage is a measurement of a sandbox.

@@ -123,10 +123,11 @@ func (w *Worker) park(ctx context.Context, kind parkedKind) (_ *parkedSandbox, e
 		memory = kind.memoryMB
 	}
 	p.sandbox, err = w.cfg.Driver.Create(ctx, sandbox.Spec{
-		ID:     "parked-" + randomHex(8),
-		Mounts: rt.Mounts,
-		Late:   lateMounts,
-		Limits: sandbox.Limits{MemoryBytes: int64(memory) << 20, CPUs: initCPUs, PIDs: maxPIDs, ScratchBytes: parkedScratch << 20},
+		ID:       "parked-" + randomHex(8),
+		Mounts:   rt.Mounts,
+		Late:     lateMounts,
+		Prepared: !rt.Frames, // it waits for its program
+		Limits:   sandbox.Limits{MemoryBytes: int64(memory) << 20, CPUs: initCPUs, PIDs: maxPIDs, ScratchBytes: parkedScratch << 20},
 	})
 	if err != nil {
 		return nil, err

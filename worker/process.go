@@ -63,13 +63,8 @@ func (e *environment) boot(deadline time.Time, phase string) (*failure, error) {
 // bootRuntime is boot after the external extensions.
 func (e *environment) bootRuntime(deadline time.Time, phase string) (*failure, error) {
 	p, err := e.launch()
-	var cannot *fs.PathError
-	switch {
-	case err == nil:
-	case (e.bringsBootstrap() || e.version.Image != nil) && errors.As(err, &cannot) && cannot.Op == "exec": // not executable, not for this machine …
-		return invalidEntrypoint("fork/exec " + cannot.Path + ": " + cannot.Err.Error()), nil
-	default:
-		return nil, err
+	if err != nil {
+		return e.notRunnable(err)
 	}
 	e.process = p
 	ctx, err := e.limited(deadline)
@@ -95,6 +90,15 @@ func (e *environment) bootRuntime(deadline time.Time, phase string) (*failure, e
 		return e.interrupted(late, err)
 	}
 	return f, e.halt(extensions.Failed)
+}
+
+// notRunnable judges an error of Exec: it is the function's own if its program is not executable, not for this machine …
+func (e *environment) notRunnable(err error) (*failure, error) {
+	var cannot *fs.PathError
+	if (e.bringsBootstrap() || e.version.Image != nil) && errors.As(err, &cannot) && cannot.Op == "exec" {
+		return invalidEntrypoint("fork/exec " + cannot.Path + ": " + cannot.Err.Error()), nil
+	}
+	return nil, err
 }
 
 // limited sets the time limit of one wait for the runtime. If the process has ended already, the wait would be in vain:
@@ -226,6 +230,7 @@ func (e *environment) command() sandbox.Command {
 		Dir:    dir,
 		Stdout: e.out.w,
 		Stderr: e.out.w, // the same pipe: lines keep the order in which they were written
+		NoWait: true,    // what the runtime does first is awaited anyway
 	}
 }
 
@@ -323,6 +328,9 @@ func (e *environment) exitFailure() (*failure, error) {
 		return initFailure(said), nil
 	}
 	exit := e.process.Exit()
+	if exit.Err != nil {
+		return e.notRunnable(exit.Err)
+	}
 	f := &failure{class: lambda.Exited, errorType: "Runtime.ExitError"}
 	switch {
 	case exit.OOM:

@@ -40,6 +40,7 @@ type box struct {
 	next      uint32 // id of the next request
 	waiting   map[uint32]chan packet
 	processes map[uint32]*process
+	prepared  *process // for the first Exec; also in processes
 	frozen    bool
 	ended     bool // no more requests
 
@@ -93,6 +94,9 @@ func (b *box) build(ctx context.Context, groups *cgroups, spec sandbox.Spec) err
 	}
 	b.listening = true
 	go b.listen()
+	if spec.Prepared {
+		b.prepare()
+	}
 	return nil
 }
 

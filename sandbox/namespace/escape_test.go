@@ -81,16 +81,20 @@ func TestEscapes(t *testing.T) {
 		"identity": nil, "syscalls": nil, "files": {secret, "/proc/1/root" + secret}, "processes": pids,
 		"network": {tcp.Addr().String(), abstract.Addr().String()}, "writes": nil, "setuid": nil, "limits": nil, "descriptors": nil, "init": nil,
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := c.Make(t)
-			if found, _ := runProbe(t, b, name, args...); found != "" {
-				t.Errorf("found:\n%s", found)
-			}
-			// Whatever it tried, the sandbox's init is still the daemon's.
-			if _, exit := c.Output(t, b, "exit", "4"); exit.Code != 4 {
-				t.Errorf("after the probe: %+v", exit)
-			}
-		})
+		for _, driver := range []sandbox.Driver{c.Driver, hasty{c.Driver}} {
+			c := c
+			c.Driver = driver
+			t.Run(name, func(t *testing.T) {
+				b := c.Make(t)
+				if found, _ := runProbe(t, b, name, args...); found != "" {
+					t.Errorf("found:\n%s", found)
+				}
+				// Whatever it tried, the sandbox's init is still the daemon's.
+				if _, exit := c.Output(t, b, "exit", "4"); exit.Code != 4 {
+					t.Errorf("after the probe: %+v", exit)
+				}
+			})
+		}
 	}
 }
 

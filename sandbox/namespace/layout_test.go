@@ -133,7 +133,7 @@ func TestWireConstants(t *testing.T) {
 	header := read(t, "init/wire.h")
 	for name, want := range map[string]uint32{
 		"MSG_SPAWN": msgSpawn, "MSG_SPAWNED": msgSpawned, "MSG_SETUP": msgSetup, "MSG_GO": msgGo, "MSG_MAPPED": msgMapped, "MSG_EXEC": msgExec,
-		"MSG_SIGNAL": msgSignal, "MSG_SIGNAL_ALL": msgSignalAll, "MSG_KILL": msgKill, "MSG_LISTEN": msgListen, "MSG_SOCKET": msgSocket, "MSG_UNSHARED": msgUnshared,
+		"MSG_SIGNAL": msgSignal, "MSG_SIGNAL_ALL": msgSignalAll, "MSG_KILL": msgKill, "MSG_LISTEN": msgListen, "MSG_SOCKET": msgSocket, "MSG_PREPARE": msgPrepare, "MSG_UNSHARED": msgUnshared,
 		"MSG_READY": msgReady, "MSG_FAILED": msgFailed, "MSG_EXIT": msgExit, "MSG_STARTED": msgStarted, "MSG_DONE": msgDone,
 		"MSG_LISTENING": msgListening, "SPAWN_ROOTLESS": spawnRootless, "SPAWN_CGROUP": spawnCgroup, "SETUP_ROOTLESS": setupRootless,
 		"OP_HOSTNAME": opHostname, "OP_ROOT": opRoot, "OP_DIR": opDir, "OP_FILE": opFile, "OP_LINK": opLink, "OP_BIND": opBind, "OP_DEVICE": opDevice,

@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ type process struct {
 	kills int // the sandbox's out-of-memory kills before it started
 	done  chan struct{}
 	exit  sandbox.Exit // valid once done is closed
+
+	channel   int    // of one that was prepared, else -1; under b.mu
+	path, dir string // of its program
 }
 
 // Done implements sandbox.Process.
@@ -66,6 +70,7 @@ func (p *process) Signal(sig syscall.Signal) error {
 }
 
 func (p *process) finish(status syscall.WaitStatus) {
+	p.exit.Err = p.lastReport()
 	p.exit.Code = status.ExitStatus()
 	if status.Signaled() {
 		p.exit.Code, p.exit.Signal = -1, status.Signal()
@@ -76,19 +81,34 @@ func (p *process) finish(status syscall.WaitStatus) {
 	close(p.done)
 }
 
-// Exec implements sandbox.Sandbox. It returns when the program runs; a program that cannot be run is an error.
+// Exec implements sandbox.Sandbox. It returns when the program runs, and a program that cannot be run is an error, unless the command
+// is not waited for and a process was prepared.
 func (b *box) Exec(ctx context.Context, cmd sandbox.Command) (sandbox.Process, error) {
 	request, err := execPacket(cmd)
 	if err != nil {
 		return nil, err
 	}
+	null, err := nullFor(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close() // nil if every file is given: an error that says so
+	for _, file := range append([]*os.File{cmp.Or(cmd.Stdout, null), cmp.Or(cmd.Stderr, null)}, cmd.Extra...) {
+		request.fds = append(request.fds, int(rawFD(file)))
+	}
+	if cmd.NoWait {
+		if p, err := b.execPrepared(cmd, request); p != nil || err != nil {
+			return p, err
+		}
+	}
+	b.dismiss()
+	return b.execNew(ctx, cmd, request)
+}
+
+// execNew starts a process from nothing.
+func (b *box) execNew(ctx context.Context, cmd sandbox.Command, request packet) (sandbox.Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("/dev/null: %w", err)
-	}
-	defer unix.Close(null)
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("status pipe: %w", err)
@@ -96,16 +116,8 @@ func (b *box) Exec(ctx context.Context, cmd sandbox.Command) (sandbox.Process, e
 	unix.SetNonblock(pipe[0], true) // ours alone: the flag is of this end
 	status := os.NewFile(uintptr(pipe[0]), "exec-status")
 	defer status.Close()
-	request.fds = []int{pipe[1], null, null}
-	for i, file := range []*os.File{cmd.Stdout, cmd.Stderr} {
-		if file != nil {
-			request.fds[1+i] = int(rawFD(file))
-		}
-	}
-	for _, file := range cmd.Extra {
-		request.fds = append(request.fds, int(rawFD(file)))
-	}
-	p := &process{b: b, done: make(chan struct{})}
+	request.fds = append([]int{pipe[1]}, request.fds...)
+	p := &process{b: b, done: make(chan struct{}), channel: -1}
 	if b.group != nil {
 		p.kills = b.group.oomKills()
 	}

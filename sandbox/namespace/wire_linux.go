@@ -28,6 +28,7 @@ const (
 	msgKill      = 16
 	msgListen    = 17
 	msgSocket    = 18
+	msgPrepare   = 19
 	msgUnshared  = 30
 	msgReady     = 31
 	msgFailed    = 32
@@ -79,20 +80,28 @@ func (c *conn) close() { c.file.Close() }
 
 func (c *conn) deadline(t time.Time) error { return c.file.SetDeadline(t) }
 
-func (c *conn) send(p packet) error {
+// encode is the packet without its descriptors.
+func (p packet) encode() ([]byte, error) {
 	buf := make([]byte, 0, headLen+len(p.body))
 	for _, v := range [...]uint32{p.kind, p.id, p.a, p.b} {
 		buf = binary.NativeEndian.AppendUint32(buf, v)
 	}
 	buf = append(buf, p.body...)
 	if len(buf) > maxPacket || len(p.fds) > maxFDs {
-		return fmt.Errorf("packet of %d bytes and %d descriptors: the limits are %d and %d", len(buf), len(p.fds), maxPacket, maxFDs)
+		return nil, fmt.Errorf("packet of %d bytes and %d descriptors: the limits are %d and %d", len(buf), len(p.fds), maxPacket, maxFDs)
+	}
+	return buf, nil
+}
+
+func (c *conn) send(p packet) error {
+	buf, err := p.encode()
+	if err != nil {
+		return err
 	}
 	var oob []byte
 	if len(p.fds) > 0 {
 		oob = unix.UnixRights(p.fds...)
 	}
-	var err error
 	if werr := c.raw.Write(func(fd uintptr) bool {
 		_, err = again(func() (int, error) { return 0, unix.Sendmsg(int(fd), buf, oob, nil, unix.MSG_NOSIGNAL) })
 		return err != unix.EAGAIN

@@ -109,24 +109,8 @@ static i64 become_user(void)
 	return ret;
 }
 
-NORETURN static void run(u32 count, const char *dir, const char *path, char **argv, char **envp)
-{
-	u64 no_signals = 0;
-	i64 ret = prefer_for_oom(); /* before place(), which closes /proc */
-	int status = place(count);
-	if (ret < 0)
-		give_up(status, STEP_OOM, ret);
-	if ((ret = sys0(__NR_setsid)) < 0)
-		give_up(status, STEP_SESSION, ret);
-	if ((ret = sys4(__NR_rt_sigprocmask, SIG_SETMASK, P(&no_signals), 0, sizeof no_signals)) < 0)
-		give_up(status, STEP_SESSION, ret);
-	if ((ret = become_user()) < 0)
-		give_up(status, STEP_CREDENTIALS, ret);
-	if ((ret = sys1(__NR_chdir, P(dir))) < 0)
-		give_up(status, STEP_DIR, ret);
-	ret = sys3(__NR_execve, P(path), P(argv), P(envp));
-	give_up(status, STEP_EXEC, ret);
-}
+/* argv and envp of the program to be, each with its NULL. */
+static char *strings[MAX_STRINGS + 2];
 
 /* parse splits the packet's body into dir, path, argv and envp, all of which stay in the packet. Returns 0 when the body is
  * not exactly that many strings. */
@@ -154,9 +138,83 @@ static int parse(u32 argc, u32 envc, const char **dir, const char **path, char *
 	return at == received.len;
 }
 
+/* settle makes a child the function's user, in a session of its own. */
+static void settle(int status)
+{
+	u64 no_signals = 0;
+	i64 ret = sys0(__NR_setsid);
+	if (ret >= 0)
+		ret = sys4(__NR_rt_sigprocmask, SIG_SETMASK, P(&no_signals), 0, sizeof no_signals);
+	if (ret < 0)
+		give_up(status, STEP_SESSION, ret);
+	if ((ret = become_user()) < 0)
+		give_up(status, STEP_CREDENTIALS, ret);
+}
+
+NORETURN static void become_program(int status, const char *dir, const char *path, char **argv, char **envp)
+{
+	i64 ret = sys1(__NR_chdir, P(dir));
+	if (ret < 0)
+		give_up(status, STEP_DIR, ret);
+	ret = sys3(__NR_execve, P(path), P(argv), P(envp));
+	give_up(status, STEP_EXEC, ret);
+}
+
+NORETURN static void run(u32 count, const char *dir, const char *path, char **argv, char **envp)
+{
+	i64 ret = prefer_for_oom(); /* before place(), which closes /proc */
+	int status = place(count);
+	if (ret < 0)
+		give_up(status, STEP_OOM, ret);
+	settle(status);
+	become_program(status, dir, path, argv, envp);
+}
+
+/* await_program is the child of MSG_PREPARE: all that run() does but for what depends on the program, which the daemon sends over the
+ * channel when it is called for. So a call waits for the execve only, not for a fork, new credentials and their page faults.
+ * The channel closes with the execve, or carries the report; when the daemon closes it, there is no program to come. */
+NORETURN static void await_program(int channel)
+{
+	const char *dir, *path;
+	i64 ret = prefer_for_oom();
+	int status = 3;
+	if (sys3(__NR_dup3, channel, status, O_CLOEXEC) < 0 || sys3(__NR_close_range, status + 1, ~0U, 0) < 0)
+		quit(126); /* closes the channel without a program */
+	if (ret < 0)
+		give_up(status, STEP_OOM, ret);
+	settle(status);
+	if (receive(status) < 0)
+		quit(0);
+	if (packet.head.type != MSG_EXEC || received.fds < 2 || received.fds == MAX_FDS || !parse(packet.head.a, packet.head.b, &dir, &path, strings))
+		give_up(status, STEP_EXEC, -EBADMSG);
+	for (u32 i = received.fds++; i > 0; i--) /* for place(), as run() has them */
+		received.fd[i] = received.fd[i - 1];
+	received.fd[0] = status;
+	status = place(received.fds);
+	become_program(status, dir, path, strings, strings + packet.head.a + 1);
+}
+
+/* prepare forks a child that waits for its program. Nobody waits for an answer: should there be no child, the channel is closed. */
+static void prepare(void)
+{
+	int slot = 0;
+	while (slot < MAX_CHILDREN && children[slot].used)
+		slot++;
+	if (slot < MAX_CHILDREN && received.fds == 1) {
+		i64 pid = sys5(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+		if (pid == 0)
+			await_program(received.fd[0]);
+		if (pid > 0) {
+			children[slot].used = 1;
+			children[slot].id = packet.head.id;
+			children[slot].pid = pid;
+		}
+	}
+	close_received();
+}
+
 static void start(int ctl)
 {
-	static char *strings[MAX_STRINGS + 2];
 	struct head request = packet.head;
 	struct head answer = {MSG_STARTED, request.id, 0, 0};
 	const char *dir = NULL, *path = NULL;
@@ -242,6 +300,9 @@ static void serve(int ctl)
 	switch (request.type) {
 	case MSG_EXEC:
 		start(ctl);
+		return;
+	case MSG_PREPARE:
+		prepare();
 		return;
 	case MSG_SIGNAL:
 		signal_child(request.id, request.a);

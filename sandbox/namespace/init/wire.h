@@ -34,6 +34,7 @@ enum {
 	MSG_KILL,       /* SIGKILL to everything but init, answered with MSG_DONE when all are reaped */
 	MSG_LISTEN,     /* a = IPv4 address, b = port, network byte order */
 	MSG_SOCKET,     /* a TCP socket that is not connected yet, answered with MSG_LISTENING */
+	MSG_PREPARE,    /* child id = id waits for its program; fds: channel, over which MSG_EXEC comes without a status pipe; no answer but MSG_EXIT */
 
 	/* init -> daemon */
 	MSG_UNSHARED = 30, /* waits for MSG_MAPPED */
