@@ -58,13 +58,17 @@ async function wait(Runtime) {
   delete env[PARK];
   await rehearseCalls(Runtime);
   await rehearse();
-  const wanted = new Map(frames.park().map((pair) => {
-    const at = pair.indexOf('=');
-    return [pair.slice(0, at), pair.slice(at + 1)];
-  }));
-  for (const name of Object.keys(env)) if (!wanted.has(name)) delete env[name];
-  for (const [name, value] of wanted) if (env[name] !== value) env[name] = value; // TZ takes effect by this
+  for (const change of frames.park()) {
+    const at = change.indexOf('=');
+    if (at > 0) env[change.slice(0, at)] = change.slice(at + 1); // TZ takes effect by this
+    else if (change) delete env[change];
+  }
+}
+
+/** Waits for the function's files. */
+function enter() {
+  frames.awaitGo();
   process.chdir(env.LAMBDA_TASK_ROOT || '/var/task'); // the directory of before lies under the function's code
 }
 
-module.exports = { wanted: () => env[PARK] !== undefined, wait };
+module.exports = { wanted: () => env[PARK] !== undefined, wait, enter };
