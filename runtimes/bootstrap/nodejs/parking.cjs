@@ -9,18 +9,28 @@ const logs = require('./logs.cjs');
 
 const PARK = '_BERTH_PARK';
 const CALLS = 20;
+const LOADS = 8;
 const { env } = process;
 
-/** Goes the way of a first call once, while nobody waits: setting up the loader of ES modules takes a first function 10 ms. */
+/**
+ * Goes the way to a first event some times while nobody waits: setting up the loader of ES modules takes a first function 10 ms, and
+ * what V8 has not seen or learned yet another half.
+ */
 async function rehearse() {
-  const load = require('./loader.cjs').loadModule;
-  for (const name of ['rehearsal-module', 'rehearsal']) {
-    const { handler } = await load(__dirname, '', name);
-    await handler(JSON.parse('{"a":[1,"x",null]}'));
+  const { load } = require('./loader.cjs');
+  const files = ['./rehearsal.js', './rehearsal-module.mjs'].map((name) => require.resolve(name));
+  for (let i = 0; i < LOADS; i++) {
+    env[PARK] = 'x';
+    delete env[PARK];
+    logs.patchConsole();
+    process.chdir(process.cwd());
+    for (const name of ['rehearsal-module', 'rehearsal']) {
+      const handler = await load(__dirname, name + '.handler');
+      await handler(JSON.parse('{"a":[1,"x",null]}'));
+    }
+    for (const file of files) delete require.cache[file];
   }
-  for (const name of ['./rehearsal.js', './rehearsal-module.mjs']) delete require.cache[require.resolve(name)];
   await import('./rehearsal-module.mjs?again'); // for modules that cannot be loaded at once
-  logs.patchConsole();
   require('util').format('%s', new Date(0).toISOString());
 }
 
