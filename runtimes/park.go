@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -58,13 +60,13 @@ func TakeFrame(has, env []string, layers bool) []byte {
 	}
 	frame := make([]byte, 6, 1<<10)
 	for _, pair := range env {
-		name, value, _ := strings.Cut(pair, "=")
-		if old, found := had[name]; !found || old != value {
+		name, value, sets := strings.Cut(pair, "=")
+		if old, found := had[name]; sets && (!found || old != value) {
 			frame = append(append(frame, pair...), 0)
 		}
 		delete(had, name)
 	}
-	for name := range had {
+	for _, name := range slices.Sorted(maps.Keys(had)) {
 		frame = append(append(frame, name...), 0)
 	}
 	if len(frame) > 6 {

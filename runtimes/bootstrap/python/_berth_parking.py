@@ -53,22 +53,19 @@ class PlainFinder:
                 source = os.read(file, _LARGEST)
             finally:
                 os.close(file)
-        except OSError:
-            return None
-        if not 0 < len(source) < _LARGEST:
-            return None
-        loader = SourceFileLoader(name, cls.path)
+            if not 0 < len(source) < _LARGEST:
+                return None
+            loader = SourceFileLoader(name, cls.path)
+            code = loader.source_to_code(source, cls.path)
+        except BaseException:
+            return None  # importlib meets the same, and its traceback is the one to show
         spec = ModuleSpec(name, loader, origin=cls.path)
         spec.has_location = True
         spec.cached = cls.cached
 
         def get_code(_):
             del loader.get_code
-            try:
-                return loader.source_to_code(source, loader.path)
-            except BaseException:
-                pass  # and again by importlib, for the traceback to be its own
-            return loader.get_code(name)
+            return code
 
         loader.get_code = get_code
         return spec
