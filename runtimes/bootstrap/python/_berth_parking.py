@@ -91,16 +91,18 @@ def _enter(handler, ahead, layers, path):
     """Goes to the function's directory, and lets what is in there and in its layers win over modules that were imported ahead."""
     root = path[0]
     os.chdir(root)  # the directory of before lies under it
-    entries = set(os.listdir(root))
+    entries = _list(root)
     _forget_shadowed(ahead, entries)
-    if layers:
-        for directory in path[1:]:
-            try:
-                _forget_shadowed(ahead, os.listdir(directory))
-            except OSError:
-                pass
+    for directory in path[1:] if layers else ():
+        _forget_shadowed(ahead, _list(directory))
     PlainFinder.expect(handler.rpartition(".")[0], root, entries)
-    return entries
+
+
+def _list(directory):
+    try:
+        return set(os.listdir(directory))
+    except OSError:
+        return set()
 
 
 def _forget_shadowed(ahead, entries):
@@ -109,7 +111,7 @@ def _forget_shadowed(ahead, entries):
             del sys.modules[name]
 
 
-def _rehearse(main, ahead):
+def _rehearse(main):
     """Goes the way of a first call some times, so that the function's goes over memory that is there and code that is warm."""
     meta = b"0\0\0\0\0\0\0\0"
     frame = b"\0\0\0\0V" + len(meta).to_bytes(4, "little") + meta
@@ -119,7 +121,7 @@ def _rehearse(main, ahead):
         _change(b"%s=x\0%s" % (_PARK, _PARK))
         main._set_up_function()
         PlainFinder.trusted = plain
-        _enter("", ahead, False, [here])
+        _enter("", frozenset(), False, [here])
         PlainFinder.expect(_REHEARSAL, here, [_REHEARSAL + ".py"])
         main._handle(main._load(_REHEARSAL + ".handler"), frame + b'{"a": [1, "b"]}')
         module = sys.modules.pop(_REHEARSAL)
@@ -147,7 +149,7 @@ def park(main):
     for name in names.split(","):
         __import__(name)
     ahead = {name.split(".")[0] for name in sys.modules if name not in before}
-    _rehearse(main, frozenset(["_berth_no_module"]))
+    _rehearse(main)
     _find_ahead(main._function_path()[0])
     gc.collect()
     gc.freeze()  # what is there now is never garbage: leave it out of the function's collections
