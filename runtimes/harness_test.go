@@ -131,7 +131,7 @@ func startAs(t testing.TB, rt *Runtime, src source, handler string, parks bool, 
 	for _, e := range rt.Env {
 		p.cmd.Env = append(p.cmd.Env, replace.Replace(e))
 	}
-	p.run(TakeFrame(all))
+	p.run(append(TakeFrame(p.cmd.Env, all, false), GoFrame()...))
 	return p
 }
 
@@ -140,7 +140,7 @@ var standardEnv = []string{
 	"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/fn", "AWS_LAMBDA_LOG_STREAM_NAME=stream",
 }
 
-// run starts the process. With a take frame it waits until the process is parked, and sends that.
+// run starts the process. With a take frame, and go, it waits until the process is parked, and sends that.
 func (p *process) run(take []byte) {
 	ours, theirs, err := runtimeapi.Pipes()
 	if err != nil {

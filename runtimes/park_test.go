@@ -1,6 +1,11 @@
 package runtimes
 
 import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -88,6 +93,74 @@ func TestParkedPythonInitErrors(t *testing.T) {
 			t.Error("exit status")
 		}
 	})
+}
+
+// TestParkedPythonImports: a handler's module is what importlib makes of it, however it was found.
+func TestParkedPythonImports(t *testing.T) {
+	const shows = `import sys
+def handler(e, c):
+    m = sys.modules[__name__]
+    return [sorted(vars(m)), repr(m), m.__file__, m.__cached__, repr(vars(m.__spec__)), repr(vars(m.__loader__)), repr(m.__package__), repr(sys.meta_path[0]),
+        handler.__code__.co_filename, __doc__, "_berth_parking" in sys.modules]
+`
+	cases := []struct {
+		handler string
+		files   source
+	}{
+		{"h.handler", source{"h.py": shows}},
+		{"h.handler", source{"h.py": "# -*- coding: latin-1 -*-\n'\xe9'\n" + shows}},
+		{"h.handler", source{"h.py": "\ufeff" + shows + strings.Repeat("# long\n", 20000)}},
+		{"h.handler", source{"h.py": "", "h/__init__.py": shows}},
+		{"h.handler", source{"h.py": shows, "h/other.py": "x = 1"}},
+		{"h.handler", source{"h.py": shows, "__pycache__/h.x": ""}},
+		{"h.handler", source{"h.py": shows, "h.so": "not a library"}},
+		{"a/h.handler", source{"a/h.py": shows}},
+		{"a.h.handler", source{"a/h.py": shows}},
+		{"h.handler", source{"h.py/x": ""}},
+		{"h.handler", source{"h.py": ""}},
+		{"h.handler", source{"h.py": "x = 1\n1 / 0\n"}},
+		{"h.handler", source{"h.py": "def broken(:\n"}},
+		{"h.handler", source{"h.py": "x = '\x00'\n"}},
+		{"h.handler", source{"h.py": "import other", "other.py": "import nothing_like_this"}},
+		{"h.handler", source{"x.py": ""}},
+		{"__hello__.handler", source{"__hello__.py": shows}},
+		{"json.handler", source{"json.py": shows}},
+		{"logging.handler", source{"logging.py": shows}},
+		{"handler", source{"handler.py": shows}},
+		{"../h.handler", source{"h.py": shows}},
+	}
+	seen := map[string]string{}
+	bothWays(t, "python", func(t *testing.T, rt *Runtime, start func(testing.TB, *Runtime, source, string, ...string) *process) {
+		for i, c := range cases {
+			p := start(t, rt, c.files, c.handler)
+			answer := pointer.ReplaceAllString(strings.ReplaceAll(p.invoke(`1`)+p.logs(), p.root, "/var/task"), "0x")
+			key := fmt.Sprint(rt.Name, i)
+			if old, both := seen[key]; both && old != answer {
+				t.Errorf("%s of %v: parked and started differ:\n%s\n%s", c.handler, slices.Sorted(maps.Keys(c.files)), old, answer)
+			}
+			seen[key] = answer
+		}
+	})
+}
+
+// pointer is what differs in texts from process to process.
+var pointer = regexp.MustCompile(`0x[0-9a-f]+`)
+
+func TestTakeFrame(t *testing.T) {
+	has := []string{"A=1", "B=2", "C=x=y", "GONE="}
+	for _, c := range []struct {
+		env    []string
+		layers bool
+		want   string
+	}{
+		{[]string{"A=1", "B=2", "C=x=y", "GONE=", "PWD=/", "SHLVL=0", "_=x", "OLDPWD="}, false, "T\x00PWD=/\x00SHLVL=0\x00_=x\x00OLDPWD="},
+		{[]string{"A=", "B=2\n=\xff", "C=x=y", "D", "PWD=/"}, true, "T\x01A=\x00B=2\n=\xff\x00PWD=/\x00GONE\x00OLDPWD\x00SHLVL\x00_"},
+	} {
+		frame := TakeFrame(has, c.env, c.layers)
+		if got := string(frame[4:]); got != c.want || int(binary.LittleEndian.Uint32(frame)) != len(c.want) {
+			t.Errorf("%q\nwant %q", frame, c.want)
+		}
+	}
 }
 
 // TestParkedPythonRandom: no two processes share seeds.

@@ -57,6 +57,7 @@ type environment struct {
 	parked    *parkedSandbox // from which sandbox was taken; nil: it was made for this environment
 	server    *runtimeapi.Server
 	api       *runtimeapi.API
+	lines     *logStream // what out turns into events
 	out       *output
 	ext       *extensions.Host
 	external  []string          // files of /opt/extensions

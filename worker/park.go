@@ -60,7 +60,9 @@ type parkedSandbox struct {
 	listener net.Listener
 	out      *output
 	process  sandbox.Process // nil where the function brings the program
+	env      []string        // of process
 	conn     runtimeapi.Conn // of process
+	told     error           // why process could not be told of its function
 	bytes    int64
 	tree     *code.Tree // of a runtime that is an image; nil for the host's
 }
@@ -157,9 +159,10 @@ func (p *parkedSandbox) boot(ctx context.Context, rt *runtimes.Runtime, memoryMB
 	}
 	p.conn = ours
 	defer theirs.Close()
+	p.env = parkedEnviron(rt, memoryMB)
 	p.process, err = p.sandbox.Exec(ctx, sandbox.Command{
 		Path: rt.Command[0], Args: rt.Command, Dir: taskRoot, Stdout: p.out.w, Stderr: p.out.w, Extra: theirs[:],
-		Env: parkedEnviron(rt, memoryMB),
+		Env: p.env,
 	})
 	if err != nil {
 		return err
@@ -203,6 +206,7 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	if !ok {
 		return false
 	}
+	e.tell(p) // now, so that it wakes up and makes its environment while the rest is done
 	err := p.sandbox.Attach(ctx, sandbox.Attachment{Mounts: e.ownMounts(), Limits: limits})
 	if err == nil {
 		e.parked, e.sandbox = p, p.sandbox
@@ -219,16 +223,34 @@ func (e *environment) takeParked(ctx context.Context, limits sandbox.Limits) boo
 	return false
 }
 
-// handOver gives the parked runtime its function. nil without an error: it did not take it, and one is to be started anew.
+// tell gives the parked runtime the environment of its function, before its files are there.
+func (e *environment) tell(p *parkedSandbox) {
+	if p.process != nil {
+		p.told = p.write(runtimes.TakeFrame(p.env, e.environ(), e.layers != nil))
+	}
+}
+
+// write gives the parked runtime a frame.
+func (p *parkedSandbox) write(frame []byte) error {
+	err := p.conn.SetWriteDeadline(time.Now().Add(handOverLimit))
+	if err == nil {
+		_, err = p.conn.Write(frame)
+	}
+	return err
+}
+
+// handOver lets the parked runtime run its function. nil without an error: it did not take it, and one is to be started anew.
 func (e *environment) handOver() *process {
 	p := e.parked
 	if p == nil || p.process == nil || p.conn == nil {
 		return nil
 	}
+	err := p.told
+	if err == nil {
+		err = p.write(runtimes.GoFrame())
+	}
 	conn := p.conn
 	p.conn = nil
-	conn.SetWriteDeadline(time.Now().Add(handOverLimit))
-	_, err := conn.Write(runtimes.TakeFrame(e.command().Env))
 	if err == nil {
 		err = conn.SetWriteDeadline(time.Time{})
 	}

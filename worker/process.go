@@ -208,12 +208,17 @@ func (e *environment) follow(proc sandbox.Process, conn runtimeapi.Conn) *proces
 	return p
 }
 
-func (e *environment) command() sandbox.Command {
+// environ is the environment of the runtime process.
+func (e *environment) environ() []string {
 	var creds *Credentials
 	if e.w.cfg.Credentials != nil {
 		c := e.w.cfg.Credentials(e.version)
 		creds = &c
 	}
+	return environ(e.version, e.runtime, e.lines.stream, creds, e.ahead)
+}
+
+func (e *environment) command() sandbox.Command {
 	argv := e.runtime.Command
 	if e.bringsBootstrap() {
 		path, _ := e.bootstrap()
@@ -226,7 +231,7 @@ func (e *environment) command() sandbox.Command {
 	return sandbox.Command{
 		Path:   path,
 		Args:   argv,
-		Env:    environ(e.version, e.runtime, e.out.stream, creds, e.ahead),
+		Env:    e.environ(),
 		Dir:    dir,
 		Stdout: e.out.w,
 		Stderr: e.out.w, // the same pipe: lines keep the order in which they were written

@@ -148,6 +148,7 @@ func (e *environment) ownMounts() []sandbox.Mount {
 
 func (e *environment) makeSandbox(ctx context.Context) (err error) {
 	v := e.version
+	e.lines = newLogStream(e.w.cfg.Logs, v, e.id, e.runtime) // the runtime is told its name
 	limits := sandbox.Limits{
 		MemoryBytes:  int64(v.MemoryMB) << 20,
 		CPUs:         max(initCPUs, cpuShare(v)),
@@ -211,7 +212,6 @@ func (e *environment) destroySandbox() {
 }
 
 func (e *environment) openOutput(context.Context) error {
-	stream := newLogStream(e.w.cfg.Logs, e.version, e.id, e.runtime)
 	var out *output
 	var err error
 	if e.parked != nil {
@@ -219,8 +219,8 @@ func (e *environment) openOutput(context.Context) error {
 	} else if out, err = openOutput(); err != nil {
 		return err
 	}
-	stream.tap = e.ext
-	out.logStream = stream
+	e.lines.tap = e.ext
+	out.logStream = e.lines
 	e.out = out
 	e.w.live.Go(out.follow)
 	return nil

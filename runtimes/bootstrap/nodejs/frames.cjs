@@ -6,6 +6,7 @@ const errors = require('./errors.cjs');
 
 let IN = 3;
 let OUT = 4;
+let going = false; // the go frame has come
 const HEADER = 5;
 const MAX_TYPE = 255;
 const MAX_CONTENT_TYPE = 256;
@@ -22,7 +23,7 @@ function fill(buf, from, to) {
   return from;
 }
 
-/** Waits for one frame, and returns the buffer that it is in and its size. */
+/** Waits for one frame, and returns the buffer that it is in, its size, and how much of the buffer was read: only a go frame comes unasked. */
 function receiveFrame() {
   let buf = input;
   const have = fill(buf, 0, 4);
@@ -31,15 +32,21 @@ function receiveFrame() {
     buf = Buffer.allocUnsafeSlow(size);
     input.copy(buf, 0, 0, have);
   }
-  fill(buf, have, size);
-  return { buf, size };
+  const got = fill(buf, have, size);
+  return { buf, size, got };
 }
 
-/** Says that this process waits for its function, and returns the function's environment: NAME=VALUE, … */
+/** Says that this process waits for its function, and returns how the function's environment differs: NAME=VALUE or NAME, … */
 function park() {
   send('P', undefined, '');
-  const { buf, size } = receiveFrame();
-  return buf.utf8Slice(HEADER, size).split('\0');
+  const { buf, size, got } = receiveFrame();
+  going = got > size; // both frames came with one read
+  return buf.utf8Slice(HEADER + 1, size).split('\0');
+}
+
+/** Waits until the function's files are there. */
+function awaitGo() {
+  if (!going) receiveFrame();
 }
 
 /** Waits for one event. */
@@ -114,6 +121,7 @@ module.exports = {
     OUT = to;
   },
   park,
+  awaitGo,
   receive,
   sendNext: () => send('N', undefined, ''),
   /** Answers with the JSON of value, and asks for the next event. Throws, and sends nothing, if there is none. */

@@ -153,7 +153,8 @@ class Runtime {
 }
 
 async function main() {
-  if (parking.wanted()) await parking.wait(Runtime);
+  const parked = parking.wanted();
+  if (parked) await parking.wait(Runtime);
   logs.patchConsole();
   context.readEnvironment();
   failing = (error) => frames.sendInitError(error);
@@ -161,6 +162,7 @@ async function main() {
   process.on('unhandledRejection', (reason, promise) =>
     die('Unhandled Promise Rejection', 128)(new errors.UnhandledPromiseRejection(reason, promise)));
   process.on('beforeExit', () => onEmptyLoop());
+  if (parked) parking.enter();
   let runtime;
   try {
     runtime = new Runtime(await loader.load(process.env.LAMBDA_TASK_ROOT || process.cwd(), process.env._HANDLER || ''));

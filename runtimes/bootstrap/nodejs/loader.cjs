@@ -96,4 +96,4 @@ function isStreaming(handler) {
   return true;
 }
 
-module.exports = { load, loadModule, isStreaming };
+module.exports = { load, isStreaming };

@@ -9,18 +9,28 @@ const logs = require('./logs.cjs');
 
 const PARK = '_BERTH_PARK';
 const CALLS = 20;
+const LOADS = 8;
 const { env } = process;
 
-/** Goes the way of a first call once, while nobody waits: setting up the loader of ES modules takes a first function 10 ms. */
+/**
+ * Goes the way to a first event some times while nobody waits: setting up the loader of ES modules takes a first function 10 ms, and
+ * what V8 has not seen or learned yet another half.
+ */
 async function rehearse() {
-  const load = require('./loader.cjs').loadModule;
-  for (const name of ['rehearsal-module', 'rehearsal']) {
-    const { handler } = await load(__dirname, '', name);
-    await handler(JSON.parse('{"a":[1,"x",null]}'));
+  const { load } = require('./loader.cjs');
+  const files = ['./rehearsal.js', './rehearsal-module.mjs'].map((name) => require.resolve(name));
+  for (let i = 0; i < LOADS; i++) {
+    env[PARK] = 'x';
+    delete env[PARK];
+    logs.patchConsole();
+    process.chdir(process.cwd());
+    for (const name of ['rehearsal-module', 'rehearsal']) {
+      const handler = await load(__dirname, name + '.handler');
+      await handler(JSON.parse('{"a":[1,"x",null]}'));
+    }
+    for (const file of files) delete require.cache[file];
   }
-  for (const name of ['./rehearsal.js', './rehearsal-module.mjs']) delete require.cache[require.resolve(name)];
   await import('./rehearsal-module.mjs?again'); // for modules that cannot be loaded at once
-  logs.patchConsole();
   require('util').format('%s', new Date(0).toISOString());
 }
 
@@ -58,13 +68,17 @@ async function wait(Runtime) {
   delete env[PARK];
   await rehearseCalls(Runtime);
   await rehearse();
-  const wanted = new Map(frames.park().map((pair) => {
-    const at = pair.indexOf('=');
-    return [pair.slice(0, at), pair.slice(at + 1)];
-  }));
-  for (const name of Object.keys(env)) if (!wanted.has(name)) delete env[name];
-  for (const [name, value] of wanted) if (env[name] !== value) env[name] = value; // TZ takes effect by this
+  for (const change of frames.park()) {
+    const at = change.indexOf('=');
+    if (at > 0) env[change.slice(0, at)] = change.slice(at + 1); // TZ takes effect by this
+    else if (change) delete env[change];
+  }
+}
+
+/** Waits for the function's files. */
+function enter() {
+  frames.awaitGo();
   process.chdir(env.LAMBDA_TASK_ROOT || '/var/task'); // the directory of before lies under the function's code
 }
 
-module.exports = { wanted: () => env[PARK] !== undefined, wait };
+module.exports = { wanted: () => env[PARK] !== undefined, wait, enter };

@@ -5,7 +5,7 @@ lines, sys.path) is what AWS's own runtime shows it.
 
 A cold start waits for every import below, so there are next to none: json's and logging's machinery would triple the time
 to the first event. What is needed for errors and for logging is imported when it is first used. A process that is started
-before there is a function for it imports some modules ahead (_park).
+before there is a function for it imports some modules ahead (_berth_parking).
 """
 
 import builtins
@@ -24,7 +24,6 @@ _ENVIRON = os.environ
 _VARIABLES = _ENVIRON._data
 _TRACE = b"_X_AMZN_TRACE_ID"
 _PARK = "_BERTH_PARK"
-_PARKED = b"\x01\x00\x00\x00P"
 _NO_BREAK_SPACE = "\u00a0"
 
 
@@ -433,86 +432,6 @@ def _wrap():
     os.execv(wrapper, [wrapper, sys.executable, "-S", sys.argv[0]])
 
 
-# ---- waiting for a function ------------------------------------------------------------------------------------------
-
-
-def _rehearse():
-    """Goes the way of a first call once, so that the function's goes over memory that is there and code that is warm."""
-    meta = b"0\0\0\0\0\0\0\0"
-    frame = b"\0\0\0\0V" + len(meta).to_bytes(4, "little") + meta
-    exec(compile("def handler(event, context):\n    return event\n", "rehearsal.py", "exec"), {})
-    for _ in range(3):
-        sys.modules.pop("_berth_rehearsal", None)
-        handler = _load("_berth_rehearsal.handler")
-        _handle(handler, frame + b'{"a": [1, "b"]}')
-        _ENVIRON[_PARK] = "x"
-        del _ENVIRON[_PARK]
-        os.listdir("/")
-    sys.modules.pop("_berth_rehearsal", None)
-    sys.path_importer_cache.clear()
-    Current.request_id = ""
-    _find_ahead(_ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task"))
-
-
-def _find_ahead(root):
-    """Leaves who looks for modules in the function's directory, as the first import there would: it takes a while to make. It knows
-    nothing of what is in there yet."""
-    try:
-        from _frozen_importlib_external import FileFinder, PathFinder
-
-        PathFinder.find_spec("_berth_rehearsal", [root])
-        finder = sys.path_importer_cache.get(root)
-        if isinstance(finder, FileFinder):
-            finder.invalidate_caches()
-            return
-    except Exception:
-        pass  # another Python does this otherwise
-    sys.path_importer_cache.pop(root, None)
-
-
-def _park():
-    """Imports the modules that _BERTH_PARK names, waits until a function is known, and becomes a process that was started
-    for it: same variables, directory, time zone, search path. No code of a function has run before, and none ever will in
-    another process that was forked from this one, so memory, seeds and descriptors are the function's own."""
-    names = _ENVIRON.pop(_PARK)
-    before = set(sys.modules)
-    for name in names.split(","):
-        __import__(name)
-    _rehearse()
-    ahead = {name.split(".")[0] for name in sys.modules if name not in before}
-    import gc
-
-    gc.collect()
-    gc.freeze()  # what is there now is never garbage: leave it out of the function's collections
-    has = dict(_VARIABLES)
-    _send(_PARKED)
-    data = _receive()
-    wanted = dict(pair.split(b"=", 1) for pair in data[5:].split(b"\0"))
-    for name in has:
-        if name not in wanted:
-            del _ENVIRON[os.fsdecode(name)]
-    for name, value in wanted.items():
-        if has.get(name) != value:
-            os.putenv(name, value)
-            _VARIABLES[name] = value  # as os.environ does, in bytes
-    if wanted.get(b"TZ") != has.get(b"TZ"):
-        time.tzset()
-    os.chdir(_ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task"))  # the directory of before lies under the function's code
-    return ahead
-
-
-def _forget_shadowed(ahead, directories):
-    """Lets modules of the function win over those that were imported ahead, as they do in a process that is started anew."""
-    for directory in directories:
-        try:
-            entries = os.listdir(directory)
-        except OSError:
-            continue
-        for shadowed in ahead.intersection([entry.split(".")[0] for entry in entries]):
-            for name in [n for n in sys.modules if n == shadowed or n.startswith(shadowed + ".")]:
-                del sys.modules[name]
-
-
 def _set_up():
     """What does not depend on the function."""
     os.set_inheritable(_IN, False)
@@ -526,14 +445,20 @@ def _set_up():
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
 
 
-def _set_up_function(ahead):
+def _set_up_function():
+    """Takes over what the environment says of the function."""
     Current.json_logs = _ENVIRON.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
     LambdaContext.read_environ()
+    sys.path[:] = dict.fromkeys(_function_path() + sys.path)
+
+
+def _function_path():
+    """Where modules of the function and its layers are."""
     root = _ENVIRON.get("LAMBDA_TASK_ROOT", "/var/task")
-    first = [root, "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
-    if ahead:
-        _forget_shadowed(ahead, first)
-    sys.path[:] = list(dict.fromkeys(first + sys.path))
+    return [root, "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
+
+
+def _prepare_logging():
     logging = sys.modules.get("logging")
     if logging is None:
         sys.meta_path.insert(0, _LoggingHook)
@@ -545,11 +470,14 @@ def _set_up_function(ahead):
 def main():
     if _PARK in _ENVIRON:
         _set_up()
-        _set_up_function(_park())
+        import _berth_parking
+
+        _berth_parking.park(sys.modules[__name__])
     else:
         _wrap()
         _set_up()
-        _set_up_function(None)
+        _set_up_function()
+        _prepare_logging()
     try:
         handler = _load(_ENVIRON.get("_HANDLER", ""))
     except Exception as e:
