@@ -39,7 +39,7 @@ func attach(t testing.TB, api *API) (*peer, <-chan error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := pipes{polled(t, ends[0]), polled(t, ends[1])}
+	theirs := pipes{in: polled(t, ends[0]), out: polled(t, ends[1])}
 	served := make(chan error, 1)
 	go func() {
 		served <- api.ServeConn(context.Background(), ours, nil)
@@ -273,6 +273,51 @@ func TestFramesViolations(t *testing.T) {
 	p.c.Close()
 	if err := <-served; err != io.ErrUnexpectedEOF {
 		t.Errorf("half a header: %v", err)
+	}
+}
+
+// An answer that nobody asked for is never taken for that of the next event, however soon that comes.
+func TestFramesSpeakUnasked(t *testing.T) {
+	for name, send := range map[string]func(p *peer, done <-chan outcome) outcome{
+		"at once": func(p *peer, done <-chan outcome) outcome {
+			if _, err := p.c.Write(append(frame('R', "1"), frame('R', "2")...)); err != nil {
+				p.t.Fatal(err)
+			}
+			return <-done
+		},
+		"later": func(p *peer, done <-chan outcome) outcome {
+			p.send('R', "1")
+			got := <-done
+			p.send('R', "2")
+			return got
+		},
+	} {
+		for range 20 {
+			api, p, served := connect(t)
+			p.send('N', "")
+			for range 3 { // so that Invoke reads
+				done := invoke(short(t), api, &Event{RequestID: "a"})
+				p.event()
+				p.send('R', "0")
+				<-done
+			}
+			done := invoke(short(t), api, &Event{RequestID: "b"})
+			p.event()
+			if got := send(p, done); string(got.resp.Payload) != "1" {
+				t.Fatalf("%s: %q, %v", name, got.resp.Payload, got.err)
+			}
+			go func() { // as the worker does
+				if err := <-served; !errors.Is(err, ErrProtocol) {
+					t.Errorf("%s: ServeConn: %v", name, err)
+				}
+				api.Reset()
+			}()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // the reset may be over already, and then no process comes
+			if resp, err := api.Invoke(ctx, &Event{RequestID: "c"}); err == nil {
+				t.Fatalf("%s: the next event is answered %q", name, resp.Payload)
+			}
+			cancel()
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Conn is Berth's end of a frames runtime's channel. Each method may be called from several goroutines.
@@ -26,7 +28,10 @@ type Ends [2]*os.File
 func (e Ends) Close() error { return errors.Join(e[0].Close(), e[1].Close()) }
 
 // pipes is a Conn.
-type pipes struct{ in, out *os.File }
+type pipes struct {
+	in, out *os.File
+	unread  *unread // of in
+}
 
 // Pipes makes the channel of a frames runtime: ours is for ServeConn, theirs become the process's descriptors from
 // runtimes.FrameFD on and are then closed here. All close on exec, so that no other child inherits them.
@@ -43,8 +48,39 @@ func Pipes() (ours Conn, theirs Ends, err error) {
 	if err != nil {
 		return nil, Ends{}, errors.Join(err, there.Close(), ourOut.Close())
 	}
-	return pipes{ourIn, ourOut}, Ends{there, back}, nil
+	in, err := newUnread(ourIn)
+	if err != nil {
+		return nil, Ends{}, errors.Join(err, there.Close(), ourOut.Close(), ourIn.Close(), back.Close())
+	}
+	return pipes{ourIn, ourOut, in}, Ends{there, back}, nil
 }
+
+// unread looks whether a pipe holds anything. One look at a time.
+type unread struct {
+	raw   syscall.RawConn
+	bytes int
+	ask   func(fd uintptr) // made once, or each look would make garbage
+}
+
+func newUnread(f *os.File) (*unread, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	u := &unread{raw: raw}
+	u.ask = func(fd uintptr) {
+		if u.bytes, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ); err != nil {
+			u.bytes = 0
+		}
+	}
+	return u, nil
+}
+
+// any reports whether bytes wait; not of a closed pipe, where reading tells.
+func (u *unread) any() bool { return u.raw.Control(u.ask) == nil && u.bytes > 0 }
+
+// Unread reports whether something was sent that has not been read.
+func (p pipes) Unread() bool { return p.unread.any() }
 
 // pipe makes one whose end ours (0 or 1) is for Go's poller.
 func pipe(ours int) (r, w *os.File, err error) {

@@ -161,6 +161,10 @@ func (a *API) begin(ctx context.Context, ev *Event, s *stream) (p poll, conn *fr
 	if a.phase != ready || a.closed {
 		return poll{}, nil, false, false
 	}
+	if a.conn != nil && a.poll == nil && a.conn.spokeUnasked() {
+		a.breakOff(a.conn)
+		return poll{}, nil, false, false
+	}
 	a.event, a.waiting, a.stream, a.streamed = ev, true, s, false
 	a.enter(running)
 	p, conn = a.takePoll(), a.conn

@@ -2,6 +2,7 @@ package runtimeapi
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -22,6 +23,24 @@ const (
 
 // standPause is how long a connection may go unread while its runtime waits for an event; at most twice that.
 const standPause = 50 * time.Millisecond
+
+// spokeUnasked reports whether a runtime that waits for an event has sent something although nobody asked, as far as nobody reads: its next
+// answer would be taken for that of another event. The caller holds mu.
+func (f *frameConn) spokeUnasked() bool {
+	if f.turn != standing {
+		return false // ServeConn sees it
+	}
+	pipe, looks := f.c.(interface{ Unread() bool })
+	return f.r.Buffered() > 0 || looks && pipe.Unread()
+}
+
+// breakOff ends a connection whose runtime spokeUnasked. The reset follows when ServeConn returns; until then no event is given away. The
+// caller holds mu.
+func (a *API) breakOff(f *frameConn) {
+	f.err = fmt.Errorf("%w: it spoke unasked", ErrProtocol)
+	f.giveBack()
+	a.enter(starting)
+}
 
 // lend takes the turn for an Invoke that collects its answer, if nobody reads. A watched ctx ends its reading and writing. The caller holds mu.
 func (a *API) lend(ctx context.Context, f *frameConn) bool {
@@ -71,8 +90,11 @@ func (a *API) handBack(f *frameConn, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f.turn, f.err = standing, err
-	if err != nil || !a.quiet(f) {
+	switch {
+	case err != nil || !a.quiet(f):
 		f.giveBack()
+	case f.r.Buffered() > 0:
+		a.breakOff(f)
 	}
 }
 

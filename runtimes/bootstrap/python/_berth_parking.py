@@ -148,7 +148,7 @@ def park(main):
     before = set(sys.modules)
     for name in names.split(","):
         __import__(name)
-    ahead = {name.split(".")[0] for name in sys.modules if name not in before}
+    ahead = {name.split(".")[0] for name in sys.modules if name not in before} - main._NEEDED
     _rehearse(main)
     _find_ahead(main._function_path()[0])
     gc.collect()

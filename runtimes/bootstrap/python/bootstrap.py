@@ -25,6 +25,12 @@ _VARIABLES = _ENVIRON._data
 _TRACE = b"_X_AMZN_TRACE_ID"
 _PARK = "_BERTH_PARK"
 _NO_BREAK_SPACE = "\u00a0"
+# What the runtime needs to load a handler and to describe an error, with what that needs. AWS's runtime has it all imported before a
+# function's files are looked at, so files of these names never take its place there; here it is imported when it is needed.
+_NEEDED = frozenset(
+    "importlib traceback linecache tokenize token textwrap contextlib warnings types enum functools collections operator keyword "
+    "reprlib copyreg re sre_compile sre_parse sre_constants _colorize".split()
+)
 
 
 class Current:
@@ -391,6 +397,20 @@ def _set_up_logging(module):
     _berth_logging.set_up(module, Current, Current.json_logs, _ENVIRON.get("AWS_LAMBDA_LOG_LEVEL"))
 
 
+class _NeededFirst:
+    """Finds what the runtime needs where the interpreter has it, whatever files a function has."""
+
+    path = list(sys.path)
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if path is not None or name not in _NEEDED:
+            return None
+        from _frozen_importlib_external import PathFinder
+
+        return PathFinder.find_spec(name, cls.path)
+
+
 class _LoggingHook:
     """Sets up the root logger when the function first imports logging."""
 
@@ -439,6 +459,7 @@ def _set_up():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
 
+    sys.meta_path.insert(0, _NeededFirst)
     import _sitebuiltins  # exit() and quit() come with site, whose scan of the disk is skipped
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
