@@ -123,7 +123,7 @@ func (s *Server) createMapping(ctx context.Context, c *call, in *sdk.CreateEvent
 	if err := source.check(set); err != nil {
 		return nil, err
 	}
-	if err := catalog.CheckTags(in.Tags); err != nil {
+	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
 	function, short, err := s.mappingFunction(c, in.FunctionName)
