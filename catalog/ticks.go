@@ -42,10 +42,13 @@ func (s *Schedule) Ticks() (Ticks, error) {
 	zone, when := cutZone(s.Cron)
 	ticks, err := cron.ParseStandard(zone + when)
 	if err != nil {
-		return nil, fmt.Errorf("Parameter ScheduleExpression is not valid: the cron expression %q %s", s.Cron, whatIsWrong(zone, when)) // EventBridge's sentence, and ours
+		return nil, fmt.Errorf("%s: the cron expression %q %s", notValid, s.Cron, whatIsWrong(zone, when))
 	}
 	return inUTC{ticks}, nil
 }
+
+// notValid is what EventBridge says, and all that it says.
+const notValid = "Parameter ScheduleExpression is not valid"
 
 // cutZone parts "CRON_TZ=ZONE " from the rest. The rest comes in small letters: the parser takes every H for a wish of another kind,
 // that of THU too.
