@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"berth/lambda"
+	"berth/sleep"
 	"berth/store"
 )
 
@@ -28,6 +29,9 @@ const (
 	Grace = 24 * time.Hour
 	// firstLook leaves the server's start alone.
 	firstLook = time.Minute
+	// A look at many blobs rests between each hundred, which take some ms of a processor.
+	atOnce = 100
+	rest   = 10 * time.Millisecond
 )
 
 // Config says what is collected. All members are required.
@@ -84,7 +88,7 @@ func (c *Collector) look(ctx context.Context) (n int, bytes int64, err error) {
 		if b.Age > Interval.Seconds() {
 			old[b.Digest] = true
 		}
-		return nil
+		return pace(ctx, len(sizes))
 	})
 	if err != nil {
 		return 0, 0, err
@@ -108,6 +112,14 @@ func (c *Collector) look(ctx context.Context) (n int, bytes int64, err error) {
 		}
 	}
 	return n, bytes, nil
+}
+
+// pace rests when n things have been done and that is a round number.
+func pace(ctx context.Context, n int) error {
+	if n%atOnce == 0 {
+		sleep.For(ctx, rest)
+	}
+	return ctx.Err()
 }
 
 // used are blobs of which it is known which are in use.

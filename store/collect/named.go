@@ -46,6 +46,9 @@ func (c *Collector) dropNamed(ctx context.Context, old map[lambda.CodeDigest]boo
 		}
 		if content == nil {
 			c.leaves[d] = true
+			if err := pace(ctx, len(c.leaves)); err != nil {
+				return err
+			}
 			continue
 		}
 		eachDigest(content, func(next lambda.CodeDigest) {
