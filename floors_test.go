@@ -13,7 +13,7 @@ import (
 var floors = map[string]int{
 	"lambda": 0, "ring": 0, "placement": 0, "policy": 0, "rollout": 0, "sleep": 0, "filter": 0,
 
-	"store": 1, "store/storetest": 1, "store/archive": 1, "store/jetstream": 1, "store/memory": 1,
+	"store": 1, "store/storetest": 1, "store/archive": 1, "store/collect": 1, "store/jetstream": 1, "store/memory": 1,
 	"catalog": 1,
 	"sandbox": 1, "sandbox/sandboxtest": 1, "sandbox/namespace": 1, "sandbox/fake": 1, "sandbox/guard": 1,
 	"wire": 1, "members": 1, "runtimeapi": 1, "extensions": 1, "runtimes": 1, "code": 1, "image": 1, "parked": 1, "logs": 1, "auth": 1, "apimodel": 1, "clientfile": 1, "admin": 1,

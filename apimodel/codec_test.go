@@ -101,6 +101,7 @@ func TestDecodeLocations(t *testing.T) {
 func TestValidation(t *testing.T) {
 	m := load(t)
 	const create = "/2015-03-31/functions"
+	const tags = "/2017-03-31/tags/arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Af"
 	namePattern := m.Operation("CreateFunction").input.byNameForTest("FunctionName").shape.pattern.text
 	for _, c := range []struct{ name, method, target, body, want string }{
 		{"pattern", "POST", create, `{"FunctionName":"f","Code":{},"Role":"r1"}`,
@@ -120,6 +121,10 @@ func TestValidation(t *testing.T) {
 			`1 validation error detected: Value at 'environment.variables' failed to satisfy constraint: Map keys must satisfy constraint: [Member must satisfy regular expression pattern: [a-zA-Z]([a-zA-Z0-9_])+]`},
 		{"map values", "POST", create + "/f/aliases", `{"Name":"a","FunctionVersion":"1","RoutingConfig":{"AdditionalVersionWeights":{"2":1.5}}}`,
 			`1 validation error detected: Value '{2=1.5}' at 'routingConfig.additionalVersionWeights' failed to satisfy constraint: Map value must satisfy constraint: [Member must have value less than or equal to 1.0, Member must have value greater than or equal to 0.0, Member must not be null]`},
+		{"tag value", "POST", tags, `{"Tags":{"Creator":"a,b"}}`,
+			`1 validation error detected: Value '{Creator=a,b}' at 'tags' failed to satisfy constraint: Map value must satisfy constraint: [Member must have length less than or equal to 256, Member must have length greater than or equal to 0, Member must satisfy regular expression pattern: ^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$]`},
+		{"tag key", "POST", create, `{"FunctionName":"f","Code":{},` + role + `,"Tags":{"` + strings.Repeat("k", 129) + `":"v"}}`,
+			`1 validation error detected: Value '{` + strings.Repeat("k", 129) + `=v}' at 'tags' failed to satisfy constraint: Map keys must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1, Member must satisfy regular expression pattern: ^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$]`},
 		{"lookahead", "POST", create + "/f/aliases", `{"Name":"12","FunctionVersion":"1"}`,
 			`1 validation error detected: Value '12' at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: (?!^[0-9]+$)([a-zA-Z0-9-_]+)`},
 		{"qualifier", "GET", create + "/f?Qualifier=invalid!", ``,

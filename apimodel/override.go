@@ -27,6 +27,10 @@ var overrides = map[string]override{
 	// test_invalid_vpc_config_security_group, test_invalid_vpc_config_subnet
 	"SecurityGroupId": {pattern: `sg-[0-9a-zA-Z]*`, hasLength: true, min: 0, max: 1024, nullable: true},
 	"SubnetId":        {pattern: `subnet-[0-9a-z]*`, hasLength: true, min: 0, max: 1024, nullable: true},
+	// The values' answer: https://github.com/cloud-custodian/cloud-custodian/issues/2520; the keys' limits: TagResource of the same path in
+	// docs.aws.amazon.com/lambda/latest/microvm-api
+	"TagKey":   {pattern: tagPattern, hasLength: true, min: 1, max: 128, nullable: true},
+	"TagValue": {pattern: tagPattern, hasLength: true, min: 0, max: 256, nullable: true},
 	// Berth's own: subjects of the engine
 	"DestinationArn": {also: `arn:berth:nats:::.+`},
 	// https://github.com/klothoplatform/klotho/issues/317
@@ -44,6 +48,8 @@ var overrides = map[string]override{
 		"ruby3.4", "ruby2.5", "python3.6", "python2.7",
 	}},
 }
+
+const tagPattern = `^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`
 
 // runtimes are those that a function may be made of, in the order in which messages show them
 // (test_create_lambda_exceptions, test_layer_exceptions).

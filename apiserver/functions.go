@@ -120,7 +120,7 @@ func checkCreate(in *sdk.CreateFunctionInput) error {
 		if in.Runtime != "" || in.Handler != nil || len(in.Layers) > 0 {
 			return invalid(textNotForImages)
 		}
-		return catalog.CheckTags(in.Tags)
+		return checkTags(in.Tags)
 	}
 	if in.ImageConfig != nil {
 		return invalid(textImagesOnly)
@@ -128,7 +128,7 @@ func checkCreate(in *sdk.CreateFunctionInput) error {
 	if in.Runtime == "" || aws.ToString(in.Handler) == "" {
 		return invalid("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
 	}
-	return catalog.CheckTags(in.Tags)
+	return checkTags(in.Tags)
 }
 
 // codeRequest is where a request says that code comes from.

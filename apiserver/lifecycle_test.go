@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -232,6 +233,41 @@ func TestRefusals(t *testing.T) {
 			_, err := f.client.TagResource(ctx, &sdk.TagResourceInput{Resource: aws.String(prefix + "f:$LATEST"), Tags: map[string]string{"a": "b"}})
 			return err
 		}(), lambda.InvalidParameterValue, "Tags on function aliases and versions are not supported."},
+		"reserved tag": {func() error {
+			_, err := f.client.TagResource(ctx, &sdk.TagResourceInput{Resource: aws.String(prefix + "f"), Tags: map[string]string{"a": "b", "aws:x": "y"}})
+			return err
+		}(), lambda.InvalidParameterValue, "aws: prefixed tag key names are not allowed"},
+		"created with a reserved tag": {func() error {
+			_, err := f.client.CreateFunction(ctx, &sdk.CreateFunctionInput{FunctionName: aws.String("tagged"), Runtime: "python3.11", Handler: aws.String("h.h"), Role: aws.String("arn:aws:iam::000000000001:role/r"),
+				Code: &types.FunctionCode{ZipFile: zipOf(t, "x")}, Tags: map[string]string{"aws:cloudformation:stack-name": "y"}})
+			return err
+		}(), lambda.InvalidParameterValue, "aws: prefixed tag key names are not allowed"},
+		"reserved tag of a signing configuration": {func() error {
+			_, err := f.client.CreateCodeSigningConfig(ctx, &sdk.CreateCodeSigningConfigInput{Tags: map[string]string{"aws:x": "y"},
+				AllowedPublishers: &types.AllowedPublishers{SigningProfileVersionArns: []string{"arn:aws:signer:us-east-1:000000000001:/signing-profiles/p/1234567890"}}})
+			return err
+		}(), lambda.InvalidParameterValue, "aws: prefixed tag key names are not allowed"},
+		"reserved tag of an event source mapping": {func() error {
+			_, err := f.client.CreateEventSourceMapping(ctx, &sdk.CreateEventSourceMappingInput{FunctionName: aws.String("f"), Tags: map[string]string{"aws:x": "y"},
+				EventSourceArn: aws.String("arn:aws:sqs:us-east-1:000000000001:q")})
+			return err
+		}(), lambda.InvalidParameterValue, "aws: prefixed tag key names are not allowed"},
+		"tag key": {func() error {
+			_, err := f.client.TagResource(ctx, &sdk.TagResourceInput{Resource: aws.String(prefix + "f"), Tags: map[string]string{strings.Repeat("k", 129): "y"}})
+			return err
+		}(), lambda.Validation, "Member must have length less than or equal to 128"},
+		"tag value": {func() error {
+			_, err := f.client.TagResource(ctx, &sdk.TagResourceInput{Resource: aws.String(prefix + "f"), Tags: map[string]string{"k": strings.Repeat("é", 257)}})
+			return err
+		}(), lambda.Validation, "Member must have length less than or equal to 256"},
+		"too many tags": {func() error {
+			tags := map[string]string{}
+			for i := range 51 {
+				tags[strconv.Itoa(i)] = ""
+			}
+			_, err := f.client.TagResource(ctx, &sdk.TagResourceInput{Resource: aws.String(prefix + "f"), Tags: tags})
+			return err
+		}(), lambda.InvalidParameterValue, "Number of tags exceeds resource tag limit."},
 		"concurrency of a version": {func() error {
 			_, err := f.client.PutFunctionConcurrency(ctx, &sdk.PutFunctionConcurrencyInput{FunctionName: aws.String(prefix + "f:1"), ReservedConcurrentExecutions: aws.Int32(1)})
 			return err
@@ -282,10 +318,11 @@ func TestNeighbours(t *testing.T) {
 		t.Fatal(out, err)
 	}
 	arn := aws.String(prefix + "f")
-	if _, err := f.client.TagResource(ctx, &sdk.TagResourceInput{Resource: arn, Tags: map[string]string{"a": "b", "c": "d"}}); err != nil {
+	longest := map[string]string{strings.Repeat("k", 128): strings.Repeat("é", 256), "a": "b", "c": "d"}
+	if _, err := f.client.TagResource(ctx, &sdk.TagResourceInput{Resource: arn, Tags: longest}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.client.UntagResource(ctx, &sdk.UntagResourceInput{Resource: arn, TagKeys: []string{"a", "none"}}); err != nil {
+	if _, err := f.client.UntagResource(ctx, &sdk.UntagResourceInput{Resource: arn, TagKeys: []string{"a", "none", strings.Repeat("k", 128)}}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := f.client.ListTags(ctx, &sdk.ListTagsInput{Resource: arn}); err != nil || len(out.Tags) != 1 || out.Tags["c"] != "d" {

@@ -84,7 +84,9 @@ func (s *Server) describeMapping(a lambda.AccountID, m *catalog.Mapping, state s
 	if err := json.Unmarshal(m.Settings, out); err != nil {
 		return nil, fmt.Errorf("event source mapping %s: %w", m.UUID, err)
 	}
-	streams := out.LastProcessingResult != nil // queues show none until something was processed
+	// A queue's mapping never shows one on Lambda, whatever became of its messages (recorded, and as Terraform's states of live ones have it).
+	// Here it does only when the queue is not read.
+	streams := out.LastProcessingResult != nil
 	switch {
 	case state == "" && m.Enabled:
 		state, out.LastProcessingResult = stateEnabled, s.why(m)
@@ -123,7 +125,7 @@ func (s *Server) createMapping(ctx context.Context, c *call, in *sdk.CreateEvent
 	if err := source.check(set); err != nil {
 		return nil, err
 	}
-	if err := catalog.CheckTags(in.Tags); err != nil {
+	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
 	function, short, err := s.mappingFunction(c, in.FunctionName)

@@ -54,7 +54,7 @@ func (s *Server) createCodeSigning(ctx context.Context, c *call, in *sdk.CreateC
 	if p := in.CodeSigningPolicies; p != nil && p.UntrustedArtifactOnDeployment != "" {
 		cfg.Policy = string(p.UntrustedArtifactOnDeployment)
 	}
-	if err := catalog.CheckTags(in.Tags); err != nil {
+	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
 	made, err := s.cfg.Catalog.CreateSigning(ctx, c.account, cfg)

@@ -85,6 +85,20 @@ func (s *Server) taggableSigning(c *call, arn, id string) (*tagged, error) {
 	}}, nil
 }
 
+// reservedTags begins the keys that AWS alone gives.
+const reservedTags = "aws:"
+
+// checkTags checks the tags that a request gives; the model has checked the characters of each. The sentence on reserved keys is that of AWS's
+// other services: what Lambda says is not known.
+func checkTags(tags map[string]string) error {
+	for key := range tags {
+		if strings.HasPrefix(key, reservedTags) {
+			return invalid("aws: prefixed tag key names are not allowed for external use.")
+		}
+	}
+	return catalog.CheckTags(tags)
+}
+
 // editTags changes a copy that may be changed.
 func editTags(tags *map[string]string, add map[string]string, remove []string) error {
 	if *tags == nil {
@@ -103,6 +117,9 @@ func (s *Server) tagResource(ctx context.Context, c *call, in *sdk.TagResourceIn
 	}
 	r, err := s.taggable(c, in.Resource)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
 	return &none{}, r.change(ctx, in.Tags, nil)

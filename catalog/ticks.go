@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	cron "github.com/netresearch/go-cron"
@@ -37,11 +39,54 @@ func (s *Schedule) Ticks() (Ticks, error) {
 	case len(s.Cron) > maxCron:
 		return nil, fmt.Errorf("the cron expression has %d bytes, at most %d are allowed", len(s.Cron), maxCron)
 	}
-	ticks, err := cron.ParseStandard(s.Cron)
+	zone, when := cutZone(s.Cron)
+	ticks, err := cron.ParseStandard(zone + when)
 	if err != nil {
-		return nil, fmt.Errorf("the cron expression %q: %w", s.Cron, err)
+		return nil, fmt.Errorf("%s: the cron expression %q %s", notValid, s.Cron, whatIsWrong(zone, when))
 	}
 	return inUTC{ticks}, nil
+}
+
+// notValid is what EventBridge says, and all that it says.
+const notValid = "Parameter ScheduleExpression is not valid"
+
+// cutZone parts "CRON_TZ=ZONE " from the rest. The rest comes in small letters: the parser takes every H for a wish of another kind,
+// that of THU too.
+func cutZone(expression string) (zone, rest string) {
+	if !strings.HasPrefix(expression, "CRON_TZ=") && !strings.HasPrefix(expression, "TZ=") {
+		return "", strings.ToLower(expression)
+	}
+	zone, rest, _ = strings.Cut(expression, " ")
+	return zone + " ", strings.ToLower(strings.TrimSpace(rest))
+}
+
+// cronFields are the fields of an expression in their order, with what is expected of each.
+var cronFields = [...]struct{ name, values string }{
+	{"minute", "0 to 59"}, {"hour", "0 to 23"}, {"day of month", "1 to 31"}, {"month", "1 to 12 or JAN to DEC"}, {"day of week", "0 to 6 or SUN to SAT"},
+}
+
+// whatIsWrong says what the parser did not like, in words of Berth's own: each part is tried alone.
+func whatIsWrong(zone, when string) string {
+	if zone != "" {
+		if _, err := cron.ParseStandard(zone + "* * * * *"); err != nil {
+			return fmt.Sprintf("begins with no known time zone: expected one like CRON_TZ=Europe/Berlin, not %q", strings.TrimSpace(zone))
+		}
+	}
+	if strings.HasPrefix(when, "@") {
+		return "is no name of a time: expected @hourly, @daily, @weekly, @monthly or @yearly"
+	}
+	fields := strings.Fields(when)
+	if len(fields) != len(cronFields) {
+		return fmt.Sprintf("has %d fields: expected 5, for minute, hour, day of month, month and day of week", len(fields))
+	}
+	for i, field := range fields {
+		alone := slices.Repeat([]string{"*"}, len(cronFields))
+		alone[i] = field
+		if _, err := cron.ParseStandard(strings.Join(alone, " ")); err != nil {
+			return fmt.Sprintf("has %q for the %s: expected %s, *, or lists, ranges and steps of them like 1,5 or 1-5 or */5", field, cronFields[i].name, cronFields[i].values)
+		}
+	}
+	return "cannot be read"
 }
 
 // rate ticks at from + k·every, k ≥ 1.

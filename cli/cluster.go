@@ -249,7 +249,7 @@ func (a *app) clusterUp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up --local N",
 		Short: "Start a cluster on this machine, to try it: N managers, workers and frontends, each a process",
-		Long: `Start a cluster of processes on this machine, until Ctrl-C: N managers, workers and frontends, and an engine with the
+		Long: `Start a cluster of processes on this machine, until Ctrl-C (a second one ends everything at once): N managers, workers and frontends, and an engine with the
 background work; from three on it is a cluster of three engines, one of which may be lost. Kill what you like: it is started again after 5 s.
 
 The data stays in DIR/local-cluster; the same command starts it again.`,

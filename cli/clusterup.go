@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"berth/internal/serverproc"
@@ -23,6 +25,8 @@ const (
 	localDrain = 20 * time.Second
 	// restartPause is longer than the others take to notice and to take the place.
 	restartPause = 5 * time.Second
+	// signalLate is how much later than ctx's end its signal may arrive in another channel.
+	signalLate = 100 * time.Millisecond
 	// firstEnginePort is below the ports that the kernel gives to connections: nobody takes it while an engine is down.
 	firstEnginePort = 14222
 )
@@ -46,11 +50,14 @@ type child struct {
 	number int
 	id     string
 	args   []string
-	server *serverproc.Server // the latest
+	server *serverproc.Server // the latest that started
 }
 
-// run starts everything, tells how to use it, and stops it in order when ctx ends.
+// run starts everything, tells how to use it, and stops it in order when ctx ends. A second signal ends all at once.
 func (l *localCluster) run(ctx context.Context) error {
+	signals := make(chan os.Signal, 2) // asked for before the first comes, or the second would end this process alone
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	starting, cancel := context.WithTimeout(ctx, upLimit)
 	defer cancel()
 	err := l.start(starting)
@@ -62,9 +69,24 @@ func (l *localCluster) run(ctx context.Context) error {
 		}
 		watching.Wait()
 	}
-	l.app.err.Progress("stopping")
-	err = errors.Join(err, l.stop())
-	l.app.err.Progress("")
+	if ctx.Err() != nil {
+		select { // the one that ended ctx, if it was one, and did not come before they were asked for
+		case <-signals:
+		case <-time.After(signalLate):
+		}
+		l.app.err.Printf("stopping in good order: calls that run may take %v more; Ctrl-C again ends everything at once\n", localDrain)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- l.stop() }()
+	select {
+	case stopping := <-stopped:
+		err = errors.Join(err, stopping)
+	case <-signals:
+		l.kill()
+		<-stopped
+		l.app.err.Printf("all processes were ended at once; what was running is lost\n")
+		return ctx.Err()
+	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return ctx.Err()
 	}
@@ -224,9 +246,11 @@ func (l *localCluster) launch(ctx context.Context, c *child) error {
 		cfg.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.port+c.number-1))
 	}
 	cfg.Args = append(slices.Clone(c.args), "--id", c.id, "--cluster-token-file", l.token(), "--drain-limit", localDrain.String())
-	if c.server, err = serverproc.Start(ctx, cfg); err != nil {
+	server, err := serverproc.Start(ctx, cfg)
+	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	c.server = server
 	return nil
 }
 
@@ -245,14 +269,12 @@ func (l *localCluster) keep(ctx context.Context, c *child) {
 		case <-time.After(restartPause):
 		}
 		starting, cancel := context.WithTimeout(ctx, upLimit)
-		ended := c.server
 		err := l.launch(starting, c)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			c.server = ended
 			l.say("%s %s could not be started again: %v\n", c.role, c.id, err)
 		default:
 			l.say("%s %s is back, process %d\n", c.role, c.id, c.server.PID())
@@ -304,6 +326,15 @@ func (l *localCluster) of(roles ...string) []*child {
 		slices.SortFunc(list[first:], func(a, b *child) int { return a.number - b.number })
 	}
 	return list
+}
+
+// kill ends all processes at once, and returns when they are gone; a worker's sandboxes end with it.
+func (l *localCluster) kill() {
+	var ending sync.WaitGroup
+	for _, c := range l.of("frontend", "worker", "manager", "engine") {
+		ending.Go(c.server.Kill)
+	}
+	ending.Wait()
 }
 
 // stop ends the roles in the order in which they need one another. Processes that are gone already are no failure: people

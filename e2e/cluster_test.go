@@ -1,19 +1,16 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -339,43 +336,4 @@ func TestFromOneMachineToACluster(t *testing.T) {
 		t.Errorf("a standalone directory as a member: %d, %s", code, errs)
 	}
 	remove(t, nc, name)
-}
-
-// TestClusterUp: what people try.
-func TestClusterUp(t *testing.T) {
-	needServer(t)
-	data := t.TempDir()
-	port := strings.TrimPrefix(freeAddress(t), "nats://127.0.0.1:")
-	cmd := exec.Command(binary, "cluster", "up", "--local", "1", "--port", port, "--memory", "256", "--data", data)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	limit := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
-	defer limit.Stop()
-	told := false
-	for lines := bufio.NewScanner(out); !told && lines.Scan(); {
-		told = strings.Contains(lines.Text(), "Ctrl-C stops all")
-	}
-	if !told {
-		t.Fatalf("it ended: %s", errs.String())
-	}
-	status, _, code := berth(t, nil, "cluster", "status", "--data", filepath.Join(data, "local-cluster", "frontend-1"))
-	for _, want := range []string{"manager", "worker", "frontend", "control"} {
-		if code != 0 || !strings.Contains(status, want) {
-			t.Errorf("the status (%d) has no %s:\n%s", code, want, status)
-		}
-	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil { // to be stopped is no failure
-		t.Errorf("it ended with %v: %s", err, errs.String())
-	}
 }

@@ -30,6 +30,7 @@ import (
 	"berth/sandbox/guard"
 	"berth/sandbox/namespace"
 	"berth/store"
+	"berth/store/collect"
 	"berth/store/jetstream"
 	"berth/tenanttoken"
 	"berth/worker"
@@ -157,7 +158,10 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	if err != nil {
 		return err
 	}
-	roles, err := startRoles(ctx, cfg, l, data, engine, cat, logStore, set)
+	// Nobody else has this store, so what nobody names can go.
+	collector := collect.New(collect.Config{Catalog: engine.Catalog(), Blobs: engine.Blobs(), Log: cfg.Log})
+	l.run("collector", collector.Run)
+	roles, err := startRoles(ctx, cfg, l, data, engine, collector.Blobs(), cat, logStore, set)
 	if err != nil {
 		return err
 	}
@@ -172,7 +176,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 	}
 	background := control.New(control.Config{Tasks: []control.Task{rolloutTask(cfg, engine.Conn(), cat, engine.Queue())}, Log: cfg.Log})
 	l.run("background work", background.Run)
-	pictures, err := newImages(cfg, engine.Blobs(), data)
+	pictures, err := newImages(cfg, collector.Blobs(), data)
 	if err != nil {
 		return err
 	}
@@ -181,7 +185,7 @@ func startAlone(ctx context.Context, cfg Config, l *lifecycle) error {
 		return err
 	}
 	server, err := newServer(cfg, serverParts{
-		events: face, queues: sqs, blobs: engine.Blobs(), catalog: cat, logs: logStore, invoker: calls.invoker, preparer: roles.worker,
+		events: face, queues: sqs, blobs: collector.Blobs(), catalog: cat, logs: logStore, invoker: calls.invoker, preparer: roles.worker,
 		provisioned: roles.provisioned, status: roles.status, tenants: roles.tenants,
 		versions: versions{cat, hostVersions(set)}, images: pictures, hosts: func() []string { return runtimeNames(set) },
 	})
@@ -215,11 +219,11 @@ func startTokens(cfg Config, l *lifecycle, cat *catalog.Catalog) *tenanttoken.Si
 	return signer
 }
 
-func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
+func startRoles(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, engine *jetstream.Engine, blobs store.Blobs, cat *catalog.Catalog, logStore *logs.Store, set *runtimes.Set) (*roles, error) {
 	single := newSingle(cat)
 	version := versions{cat, hostVersions(set)}
 	w, err := newWorker(ctx, cfg, l, data, workerParts{
-		id: single.workerID, blobs: engine.Blobs(), logs: logStore, runtimes: set,
+		id: single.workerID, blobs: blobs, logs: logStore, runtimes: set,
 		owners: func(lambda.ManagerID) worker.Owner { return single.manager },
 	})
 	if err != nil {

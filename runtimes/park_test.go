@@ -83,28 +83,6 @@ func TestParkedPythonShadowing(t *testing.T) {
 	})
 }
 
-// TestPythonRuntimeNeedsNoFileOfTheFunction: what the runtime imports for itself is the interpreter's, as on AWS, where it is imported before the
-// function's files are there.
-func TestPythonRuntimeNeedsNoFileOfTheFunction(t *testing.T) {
-	const names = "importlib traceback linecache tokenize token textwrap contextlib warnings types enum functools collections operator keyword reprlib copyreg re"
-	src := source{"h.py": "def handler(e, c):\n    if e == 0: raise ValueError('x')\n    import types\n    return types.MethodType.__name__\n"}
-	for name := range strings.FieldsSeq(names) {
-		src[name+".py"] = "x = 1\n"
-	}
-	bothWays(t, "python", func(t *testing.T, rt *Runtime, start func(testing.TB, *Runtime, source, string, ...string) *process) {
-		p := start(t, rt, src, "h.handler")
-		want(t, p.invoke(`1`), `"method"`)
-		if got := p.object(p.invoke(`0`)); got["errorType"] != "ValueError" || got["errorMessage"] != "x" {
-			t.Errorf("%v", got)
-		}
-		want(t, p.invoke(`1`), `"method"`)
-		p = start(t, rt, source{"types.py": "def handler(e, c): return 1\n"}, "types.handler")
-		if got := p.invoke(`1`); !strings.Contains(got, "Handler 'handler' missing on module 'types'") {
-			t.Error(got)
-		}
-	})
-}
-
 func TestParkedPythonInitErrors(t *testing.T) {
 	bothWays(t, "python", func(t *testing.T, rt *Runtime, start func(testing.TB, *Runtime, source, string, ...string) *process) {
 		p := start(t, rt, source{"h.py": "import nothing_like_this"}, "h.handler")

@@ -29,12 +29,13 @@ class PlainFinder:
     """
 
     trusted = False  # until the rehearsal has shown that this Python's importlib does the same
+    needed = frozenset()  # names that are never the function's (_NEEDED)
     name = path = cached = None
 
     @classmethod
     def expect(cls, name, root, entries):
         """Has the module found here, if it can be. entries is what root holds."""
-        if not cls.trusted or name + ".py" not in entries or "__pycache__" in entries or name == "logging" or _imp.is_frozen(name):
+        if not cls.trusted or name + ".py" not in entries or "__pycache__" in entries or name in cls.needed or _imp.is_frozen(name):
             return
         if name in entries or any([name + suffix in entries for suffix in _imp.extension_suffixes()]):
             return  # a package or a compiled module comes first
@@ -149,6 +150,7 @@ def park(main):
     for name in names.split(","):
         __import__(name)
     ahead = {name.split(".")[0] for name in sys.modules if name not in before} - main._NEEDED
+    PlainFinder.needed = main._NEEDED
     _rehearse(main)
     _find_ahead(main._function_path()[0])
     gc.collect()

@@ -25,12 +25,19 @@ _VARIABLES = _ENVIRON._data
 _TRACE = b"_X_AMZN_TRACE_ID"
 _PARK = "_BERTH_PARK"
 _NO_BREAK_SPACE = "\u00a0"
-# What the runtime needs to load a handler and to describe an error, with what that needs. AWS's runtime has it all imported before a
-# function's files are looked at, so files of these names never take its place there; here it is imported when it is needed.
+# What is imported before a function's files are looked at in AWS's runtime (/var/runtime/bootstrap.py, awslambdaric 2.0.8 to 4.0.4 with simplejson,
+# and what those import in turn), so that files of these names never take its place there: importing it gives the standard library's. Here it is
+# imported when it is needed. What only some versions of awslambdaric import is left out, and what the interpreter finds first anyway.
 _NEEDED = frozenset(
-    "importlib traceback linecache tokenize token textwrap contextlib warnings types enum functools collections operator keyword "
-    "reprlib copyreg re sre_compile sre_parse sre_constants _colorize".split()
-)
+    (
+        "collections copyreg datetime decimal enum functools importlib json keyword linecache logging math numbers operator re reprlib "
+        "string struct threading token tokenize traceback types warnings weakref _datetime _decimal _json _struct _weakrefset "
+        + ("contextlib textwrap " if sys.version_info >= (3, 11) else "site sre_compile sre_constants sre_parse ")
+        + ("concurrent queue _queue " if sys.version_info >= (3, 12) else "")
+        + ("" if (3, 10) <= sys.version_info < (3, 12) else "heapq _heapq ")
+        + ("_colorize" if sys.version_info >= (3, 13) else "")
+    ).split()
+).difference(sys.builtin_module_names)
 
 
 class Current:
@@ -398,7 +405,7 @@ def _set_up_logging(module):
 
 
 class _NeededFirst:
-    """Finds what the runtime needs where the interpreter has it, whatever files a function has."""
+    """Finds what AWS's runtime would have imported by now where the interpreter has it, whatever files a function has."""
 
     path = list(sys.path)
 
@@ -421,15 +428,11 @@ class _LoggingHook:
         sys.meta_path.remove(cls)
         from _frozen_importlib_external import PathFinder
 
-        spec = PathFinder.find_spec(name, path)
-        if spec is None or spec.loader is None:
-            return spec
+        spec = PathFinder.find_spec(name, _NeededFirst.path)
         execute = spec.loader.exec_module
 
         def exec_module(module):
             execute(module)
-            if not hasattr(module, "getLogger") or not hasattr(module, "Formatter"):
-                return  # a file of the function that happens to have this name
             _set_up_logging(module)
 
         spec.loader.exec_module = exec_module
