@@ -2,7 +2,10 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"berth/sandbox"
 )
 
 // tendEvery is how long the START line of a silent function may wait to be seen; freezing may need a shorter time.
@@ -36,7 +39,7 @@ func (w *Worker) tend(ctx context.Context) {
 	}
 }
 
-// freezeIfIdle freezes e if it has been idle since the given time. It holds e.mu meanwhile: an invocation that comes just
+// freezeIfIdle freezes e if it has been idle since the given time, and ends it if its sandbox is not there any more. It holds e.mu meanwhile: an invocation that comes just
 // then waits for the freeze, 0.1 ms.
 func (e *environment) freezeIfIdle(since time.Time) {
 	e.mu.Lock()
@@ -47,7 +50,14 @@ func (e *environment) freezeIfIdle(since time.Time) {
 	e.ext.Pause(true)
 	ctx, cancel := sandboxContext()
 	defer cancel()
-	if err := e.sandbox.Freeze(ctx); err != nil {
+	err := e.sandbox.Freeze(ctx)
+	if errors.Is(err, sandbox.ErrGone) { // its init was killed: the next call would find that out
+		e.log.Warn("idle environment ends", "error", err)
+		e.mustEnd = true
+		e.w.live.Go(e.end)
+		return
+	}
+	if err != nil {
 		e.log.Warn("idle environment could not be frozen; it goes on using processor time", "error", err)
 		e.ext.Pause(false)
 		e.idleSince = time.Now() // not again at every tick
