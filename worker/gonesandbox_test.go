@@ -11,22 +11,30 @@ import (
 	"berth/sandbox"
 )
 
-// TestIdleEnvironmentOfAGoneSandboxEnds: when the sandbox of an idle environment has died with its init, no call is sent there any more.
+// TestIdleEnvironmentOfAGoneSandboxEnds: when the sandbox of an idle environment has died with its init, before it was frozen or afterwards, no call is
+// sent there any more.
 func TestIdleEnvironmentOfAGoneSandboxEnds(t *testing.T) {
-	var gone atomic.Bool
-	h := newHarness(t, serve(echo), func(c *Config, d *standinDriver) {
-		c.IdleFreeze = time.Millisecond
-		d.fault = func(op string) error {
-			if op == "freeze" && gone.Load() {
-				return fmt.Errorf("sandbox x: %w", sandbox.ErrGone)
+	for _, frozen := range []bool{false, true} {
+		var gone atomic.Bool
+		h := newHarness(t, serve(echo), func(c *Config, d *standinDriver) {
+			c.IdleFreeze = time.Millisecond
+			d.fault = func(op string) error {
+				if op == "freeze" && gone.Load() {
+					return fmt.Errorf("sandbox x: %w", sandbox.ErrGone)
+				}
+				return nil
 			}
-			return nil
+		})
+		gone.Store(!frozen)
+		res := h.start(testVersion())
+		h.call(res, `1`)
+		if frozen {
+			e := h.registry.find(res.Environment)
+			eventually(t, "it is frozen", func() bool { _, frozen := e.look(); return frozen })
+			gone.Store(true)
 		}
-	})
-	gone.Store(true)
-	res := h.start(testVersion())
-	h.call(res, `1`)
-	eventually(t, "the owner is told", func() bool { _, gone := h.owner.counts(res.Environment); return gone == 1 })
+		eventually(t, "the owner is told", func() bool { _, gone := h.owner.counts(res.Environment); return gone == 1 })
+	}
 }
 
 // TestCallOfAGoneSandboxMayRunElsewhere: a call that meets a dead sandbox before its event was given to the function is marked so, for a frontend to try
