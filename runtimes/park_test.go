@@ -203,10 +203,13 @@ func TestParkedNodeLooksStarted(t *testing.T) {
 	const handler = `
 const first = process.env.MINE;
 console.log("in init", first);
+const order = [];
+Promise.resolve().then(() => order.push("promise"));
+process.nextTick(() => order.push("tick"));
 exports.handler = async (event, context) => ({ first, env: process.env, argv: process.argv, cwd: process.cwd(), main: require.main && require.main.filename,
   name: context.functionName, memory: context.memoryLimitInMB, stream: context.logStreamName, hour: new Date(0).getHours(), exec: process.execArgv,
   child: require('child_process').execSync('echo $MINE').toString(), path: module.paths[0], heap: require('v8').getHeapStatistics().heap_size_limit,
-  fds: require('fs').readdirSync('/proc/self/fd').length < 40, global: require('module').globalPaths });
+  fds: require('fs').readdirSync('/proc/self/fd').length < 40, global: require('module').globalPaths, order });
 `
 	seen := map[string]string{}
 	bothWays(t, "nodejs", func(t *testing.T, rt *Runtime, start func(testing.TB, *Runtime, source, string, ...string) *process) {
