@@ -42,7 +42,7 @@ func TestIdleEnvironmentOfAGoneSandboxEnds(t *testing.T) {
 func TestCallOfAGoneSandboxMayRunElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		ends   bool   // the runtime, after each call
+		ends   bool   // the runtime, while it is idle
 		op     string // what finds the sandbox gone
 		unseen bool
 	}{
@@ -50,6 +50,7 @@ func TestCallOfAGoneSandboxMayRunElsewhere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var gone atomic.Bool
+			idle := make(chan struct{})
 			main := func(p *standinProcess) sandbox.Exit {
 				p.send('N', "")
 				for {
@@ -58,6 +59,7 @@ func TestCallOfAGoneSandboxMayRunElsewhere(t *testing.T) {
 						return killed
 					}
 					if p.send('R', payload); c.ends {
+						<-idle
 						return killed
 					}
 				}
@@ -76,10 +78,13 @@ func TestCallOfAGoneSandboxMayRunElsewhere(t *testing.T) {
 			res := h.start(testVersion())
 			h.call(res, `1`)
 			e := h.registry.find(res.Environment)
-			eventually(t, "idle, and frozen or ended", func() bool {
+			eventually(t, "idle, and frozen if it is to be", func() bool {
 				state, frozen := e.look()
-				return state == Idle && (c.op != "thaw" || frozen) && (!c.ends || e.process == nil || e.process.ended())
+				return state == Idle && (c.op != "thaw" || frozen)
 			})
+			if close(idle); c.ends {
+				<-e.process.told
+			}
 			gone.Store(true)
 			defer gone.Store(false)
 			res.Number = 0
