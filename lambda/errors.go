@@ -52,7 +52,7 @@ type Error struct {
 	Message    string
 	Reason     string        // TooManyRequests only
 	RetryAfter time.Duration // TooManyRequests only; whole seconds on the wire
-	NotStarted bool          `json:",omitempty"` // the call's environment could not be started: nothing has run
+	NotStarted bool          `json:",omitempty"` // the call's environment could not be started, or again: the function has not seen the event
 }
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }

@@ -90,6 +90,7 @@ var startOnly = []string{
 	"LD_", "MALLOC_", "GLIBC_", "GCONV_PATH", "LOCPATH", "NLSPATH", "GETCONF_DIR", "RES_OPTIONS", "HOSTALIASES", "LOCALDOMAIN",
 	"LC_", "LANG", "LANGUAGE", "PYTHON", "NODE_", "UV_", "V8_", "ICU_", "OPENSSL_", "SSL_", "SSLKEYLOGFILE", "AWS_LAMBDA_EXEC_WRAPPER",
 	"_BERTH_", "NO_COLOR", "FORCE_COLOR", "TMPDIR", "LAMBDA_",
+	"PWD", "OLDPWD", "SHLVL", // the shell that starts Node has its own idea of these
 }
 
 // CanTake reports whether a parked sandbox does for a function with these variables of its own. With one that only counts at

@@ -17,7 +17,7 @@ func TestCanTake(t *testing.T) {
 		name string
 		want bool
 	}{
-		{booted, "TABLE", true}, {booted, "TZ", true}, {booted, "PATH", true}, {booted, "PYTHONHASHSEED", false}, {booted, "NODE_OPTIONS", false},
+		{booted, "TABLE", true}, {booted, "TZ", true}, {booted, "PATH", true}, {booted, "HOME", true}, {booted, "PWD", false}, {booted, "PYTHONHASHSEED", false}, {booted, "NODE_OPTIONS", false},
 		{booted, "LD_PRELOAD", false}, {booted, "MALLOC_ARENA_MAX", false}, {booted, "OPENSSL_CONF", false}, {booted, "LC_ALL", false},
 		{booted, "AWS_LAMBDA_EXEC_WRAPPER", false}, {booted, "_BERTH_PARK", false},
 		{empty, "LD_PRELOAD", true}, {&Runtime{Frames: true}, "TABLE", false},
@@ -181,14 +181,17 @@ func TestParkedNodeLooksStarted(t *testing.T) {
 	const handler = `
 const first = process.env.MINE;
 console.log("in init", first);
+const order = [];
+Promise.resolve().then(() => order.push("promise"));
+process.nextTick(() => order.push("tick"));
 exports.handler = async (event, context) => ({ first, env: process.env, argv: process.argv, cwd: process.cwd(), main: require.main && require.main.filename,
   name: context.functionName, memory: context.memoryLimitInMB, stream: context.logStreamName, hour: new Date(0).getHours(), exec: process.execArgv,
   child: require('child_process').execSync('echo $MINE').toString(), path: module.paths[0], heap: require('v8').getHeapStatistics().heap_size_limit,
-  fds: require('fs').readdirSync('/proc/self/fd').length < 40 });
+  fds: require('fs').readdirSync('/proc/self/fd').length < 40, global: require('module').globalPaths, order });
 `
 	seen := map[string]string{}
 	bothWays(t, "nodejs", func(t *testing.T, rt *Runtime, start func(testing.TB, *Runtime, source, string, ...string) *process) {
-		p := start(t, rt, source{"h.js": handler}, "h.handler", "MINE=\u00fc =x", "TZ=Asia/Tokyo")
+		p := start(t, rt, source{"h.js": handler}, "h.handler", "MINE=\u00fc =x", "TZ=Asia/Tokyo", "HOME=/tmp/home")
 		answer := p.object(p.invoke(`1`))
 		if answer["hour"] != 9.0 || answer["child"] != "\u00fc =x\n" || answer["name"] != "fn" || answer["memory"] != "256" || answer["first"] != "\u00fc =x" {
 			t.Errorf("answer %v", answer)

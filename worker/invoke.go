@@ -65,7 +65,7 @@ func (w *Worker) unknown(id lambda.EnvironmentID) error {
 func (e *environment) run(inv *lambda.Invocation) (*lambda.Outcome, error) {
 	start := time.Now()
 	if err := e.thaw(); err != nil {
-		return nil, e.systemFailure(err)
+		return nil, e.systemFailure(fmt.Errorf("%w: %w", errUnseen, err))
 	}
 	e.out.begin(start, inv)
 	deadline := start.Add(e.version.Timeout)
@@ -97,7 +97,7 @@ func (e *environment) exchange(inv *lambda.Invocation, deadline time.Time) (runt
 		began := time.Now()
 		f, err := e.boot(deadline, "invoke")
 		if err != nil {
-			return none, nil, err
+			return none, nil, fmt.Errorf("%w: %w", errUnseen, err)
 		}
 		e.tellInit("invoke", f, time.Since(began))
 		if f != nil {
@@ -274,6 +274,9 @@ func (e *environment) maxMemory(now time.Time, measure bool) int {
 	return int(min((m.bytes+1<<20-1)>>20, int64(e.version.MemoryMB)))
 }
 
+// errUnseen is wrapped by failures of the environment before the function has seen the event: it may have it in another one.
+var errUnseen = errors.New("the event was not given to the function")
+
 // systemFailure ends the environment, which cannot be trusted any more, and makes the caller's error.
 func (e *environment) systemFailure(err error) error {
 	if errors.Is(err, ErrStopped) {
@@ -284,7 +287,9 @@ func (e *environment) systemFailure(err error) error {
 		e.broken("it failed while an invocation had it", err)
 	}
 	e.settle(time.Now())
-	return fmt.Errorf("%w: %w", lambda.Errorf(lambda.ServiceFailure, "the function's environment failed; try again"), err)
+	known := lambda.Errorf(lambda.ServiceFailure, "the function's environment failed; try again")
+	known.NotStarted = errors.Is(err, errUnseen)
+	return fmt.Errorf("%w: %w", known, err)
 }
 
 // judge sorts a runtime's answer.

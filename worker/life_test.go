@@ -242,9 +242,12 @@ func TestRunEndsEverything(t *testing.T) {
 		}()
 	}
 	h.call(idle, `1`)
+	first := h.registry.find(starting.Environment)
 	eventually(t, "all are where they should be", func() bool {
 		s := w.Stats().Environments
-		return s[Starting] == 1 && s[Running] == 1 && s[Idle] == 1 && s[Reserved] == 1
+		first.mu.Lock()
+		defer first.mu.Unlock()
+		return first.claimed && s[Starting] == 1 && s[Running] == 1 && s[Idle] == 1 && s[Reserved] == 1
 	})
 	done := make(chan error, 1)
 	began := time.Now()

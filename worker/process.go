@@ -153,20 +153,35 @@ func invalidEntrypoint(message string) *failure {
 	return &failure{class: lambda.Exited, errorType: "Runtime.InvalidEntrypoint", message: message}
 }
 
-// bootstrap finds the program of a provided runtime: in the code, or else in the layers.
+// bootstrap finds the program of a provided runtime: in the code, or else in the layers. As on Lambda a directory of that name, and a link
+// that leads to one or to nothing, is none (rapidcore/bootstrap.go of AWS's runtime interface emulator).
 func (e *environment) bootstrap() (path string, found bool) {
 	path = e.runtime.Command[0]
 	inside := strings.TrimPrefix(path, taskRoot)
-	// Lstat: a symbolic link is resolved inside the sandbox, never here.
-	if _, err := os.Lstat(filepath.Join(e.tree.Path, inside)); !errors.Is(err, fs.ErrNotExist) {
+	if mayRun(e.tree.Path, inside) {
 		return path, true
 	}
-	if e.layers != nil {
-		if _, err := os.Lstat(filepath.Join(e.layers.Path, inside)); !errors.Is(err, fs.ErrNotExist) {
-			return layerRoot + inside, true
-		}
+	if e.layers != nil && mayRun(e.layers.Path, inside) {
+		return layerRoot + inside, true
 	}
 	return path, false
+}
+
+// mayRun reports whether there is something at a path of a tree that is no directory. A link is followed within the tree; where one leads that
+// cannot be, is for the kernel to say, in the sandbox.
+func mayRun(tree, path string) bool {
+	info, err := os.Lstat(filepath.Join(tree, path))
+	if err == nil && info.Mode().Type() == fs.ModeSymlink {
+		var root *os.Root
+		if root, err = os.OpenRoot(tree); err == nil {
+			defer root.Close()
+			info, err = root.Stat(strings.TrimPrefix(path, "/"))
+		}
+	}
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return !info.IsDir()
 }
 
 // bringsBootstrap reports whether the runtime's program is the function's own (provided.*).

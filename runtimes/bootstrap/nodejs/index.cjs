@@ -152,7 +152,7 @@ class Runtime {
   }
 }
 
-async function main() {
+async function prepare() {
   const parked = parking.wanted();
   if (parked) await parking.wait(Runtime);
   logs.patchConsole();
@@ -162,7 +162,13 @@ async function main() {
   process.on('unhandledRejection', (reason, promise) =>
     die('Unhandled Promise Rejection', 128)(new errors.UnhandledPromiseRejection(reason, promise)));
   process.on('beforeExit', () => onEmptyLoop());
-  if (parked) parking.enter();
+  if (!parked) return begin();
+  parking.enter();
+  process.nextTick(begin); // from here, after an await, the function's promises would go before what it puts off with nextTick
+}
+
+/** Loads the function and takes events. What it prints until then belongs to its init phase. */
+async function begin() {
   let runtime;
   try {
     runtime = new Runtime(await loader.load(process.env.LAMBDA_TASK_ROOT || process.cwd(), process.env._HANDLER || ''));
@@ -173,4 +179,4 @@ async function main() {
   runtime.schedule();
 }
 
-main();
+prepare();

@@ -68,11 +68,13 @@ async function wait(Runtime) {
   delete env[PARK];
   await rehearseCalls(Runtime);
   await rehearse();
+  const home = env.HOME;
   for (const change of frames.park()) {
     const at = change.indexOf('=');
     if (at > 0) env[change.slice(0, at)] = change.slice(at + 1); // TZ takes effect by this
     else if (change) delete env[change];
   }
+  if (env.HOME !== home) require('module')._initPaths(); // Node looks for modules there, too, and saw where when it started
 }
 
 /** Waits for the function's files. */
