@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +108,7 @@ type Worker struct {
 	ended    ended
 
 	parked *parked.Pool[parkedKind, *parkedSandbox] // nil: none
+	turns  *turns                                   // of starts
 
 	initLimit time.Duration // lambda.InitTimeout, but in tests
 	grace     time.Duration // drainGrace, but in tests
@@ -147,6 +149,7 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, grace: drainGrace, log: cfg.Log.With("worker", cfg.ID)}
 	w.base, w.stopBase = context.WithCancel(context.Background())
 	w.registry.init()
+	w.turns = newTurns(turnsEach*runtime.GOMAXPROCS(0), w.live.Go)
 	w.parked = newParked(w)
 	return w, nil
 }
