@@ -13,12 +13,15 @@ import (
 const (
 	// turnsEach is how many environments start at the same time for each processor. More than one, for a start waits for the disk,
 	// and for other processes, too.
-	turnsEach = 2
+	turnsEach = 4
 	// turnLook is how often starts are looked at while others wait.
 	turnLook = 50 * time.Millisecond
-	// turnUse is how much processor time a start needs between two looks, or it only waits: for the network, for a time, or for a
-	// call of another function, whose start may be waiting here.
-	turnUse = time.Millisecond
+	// turnUse is how much processor time a start that works uses between two looks. One that uses less only waits: for the network, for
+	// a time, or for a call of another function, whose start may be waiting here. While the processors are busy it may be for these that
+	// it waits, so that is certain only after some looks.
+	turnUse  = time.Millisecond
+	turnIdle = 0.2 // of the processors' time: if more was idle of late, they are not busy
+	turnSure = 4   // looks
 	// turnLimit is how long a start keeps its turn at most, turnWait how long one waits for it at most: then it goes on without.
 	turnLimit = 2 * time.Second
 	turnWait  = 30 * time.Second
@@ -33,8 +36,9 @@ const (
 //   - those made ahead have half of the turns at most.
 type turns struct {
 	most        int
-	limit, wait time.Duration // turnLimit and turnWait, but in tests
-	spawn       func(func())  // starts a goroutine that somebody waits for
+	limit, wait time.Duration  // turnLimit and turnWait, but in tests
+	spawn       func(func())   // starts a goroutine that somebody waits for
+	idle        func() float64 // share of the processors' time
 
 	mu       sync.Mutex
 	held     []*turn
@@ -53,7 +57,8 @@ type turn struct {
 
 	box    meter // guarded by of.mu, as all below; nil as long as there is none
 	looked bool
-	used   int64 // nanoseconds of a processor, at the last look
+	used   int64 // nanoseconds of a processor, when it was looked at last
+	rested int   // looks that found it using nothing
 }
 
 // meter is what is asked of a sandbox.
@@ -61,8 +66,11 @@ type meter interface {
 	Usage(context.Context) (sandbox.Usage, error)
 }
 
-func newTurns(most int, spawn func(func())) *turns {
-	return &turns{most: most, limit: turnLimit, wait: turnWait, spawn: spawn}
+func newTurns(most int, idle func() float64, spawn func(func())) *turns {
+	if idle == nil {
+		idle = func() float64 { return 1 }
+	}
+	return &turns{most: most, limit: turnLimit, wait: turnWait, idle: idle, spawn: spawn}
 }
 
 // enter waits for a turn, or until ctx ends. After nil, leave must follow.
@@ -169,30 +177,16 @@ func (q *turns) give(t *turn) {
 
 // watch looks while some wait.
 func (q *turns) watch() {
-	ticker := time.NewTicker(turnLook)
-	defer ticker.Stop()
-	for range ticker.C {
-		q.look()
-		q.mu.Lock()
-		if len(q.waiting) == 0 {
-			q.watching = false
-			q.forgetLooks()
-			q.mu.Unlock()
-			return
-		}
-		q.mu.Unlock()
+	timer := time.NewTimer(turnLook)
+	defer timer.Stop()
+	for again := true; again; timer.Reset(turnLook) {
+		<-timer.C
+		again = q.look()
 	}
 }
 
-// forgetLooks makes the next look the first one. The caller holds mu.
-func (q *turns) forgetLooks() {
-	for _, t := range q.held {
-		t.looked = false
-	}
-}
-
-// look ends turns that are not used or last too long, and waiting that does.
-func (q *turns) look() {
+// look ends turns that are not used or last too long, and waiting that does. It reports whether some still wait.
+func (q *turns) look() (again bool) {
 	q.mu.Lock()
 	held := slices.Clone(q.held)
 	boxes := make([]meter, len(held))
@@ -202,17 +196,19 @@ func (q *turns) look() {
 	q.mu.Unlock()
 	used := make([]int64, len(held))
 	for i, box := range boxes {
-		used[i] = usedBy(box) // reads files
+		used[i] = usedBy(box) // reads files, as idle does
+	}
+	sure := 1
+	if q.idle() < turnIdle {
+		sure = turnSure
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
-	over := map[*turn]bool{}
 	for i, t := range held {
-		over[t] = t.looked && used[i]-t.used < int64(turnUse) || now.Sub(t.since) >= q.limit
-		t.looked, t.used = true, used[i]
+		t.notice(used[i])
 	}
-	q.held = slices.DeleteFunc(q.held, func(t *turn) bool { return over[t] })
+	q.held = slices.DeleteFunc(q.held, func(t *turn) bool { return t.rested >= sure || now.Sub(t.since) >= q.limit })
 	for range q.most { // not all at once: they may all have come at once
 		if len(q.waiting) == 0 || now.Sub(q.waiting[0].since) < q.wait {
 			break
@@ -220,9 +216,21 @@ func (q *turns) look() {
 		q.give(q.waiting[0])
 	}
 	q.admit()
+	q.watching = len(q.waiting) > 0
+	return q.watching
 }
 
-// usedBy is the processor time of a sandbox until now, in nanoseconds. 0 where it is not known: such a turn ends at the second look.
+// notice counts looks that found a start using nothing since the one before. The caller holds of.mu.
+func (t *turn) notice(used int64) {
+	if t.looked && used-t.used < int64(turnUse) {
+		t.rested++
+	} else {
+		t.rested = 0
+	}
+	t.looked, t.used = true, used
+}
+
+// usedBy is the processor time of a sandbox until now, in nanoseconds. 0 where it is not known: such a start seems to wait.
 func usedBy(box meter) int64 {
 	if box == nil {
 		return 0

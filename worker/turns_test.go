@@ -42,8 +42,8 @@ type starter struct {
 	running, most int
 }
 
-func newStarter(t *testing.T, most int) *starter {
-	return &starter{t: t, turns: newTurns(most, func(f func()) { go f() })}
+func newStarter(t *testing.T, most int, idle float64) *starter {
+	return &starter{t: t, turns: newTurns(most, func() float64 { return idle }, func(f func()) { go f() })}
 }
 
 // start begins a start that takes d in a sandbox, with a turn or without.
@@ -63,7 +63,7 @@ func (s *starter) start(account lambda.AccountID, name string, ahead bool, d tim
 		if sleeps {
 			turn.uses(asleep{})
 		} else {
-			turn.uses(burning{time.Now(), 10})
+			turn.uses(burning{time.Now(), 20})
 		}
 		time.Sleep(d)
 		s.mu.Lock()
@@ -97,7 +97,7 @@ func (s *starter) finish() []string {
 
 func TestStartsThatUseProcessorsWaitTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStarter(t, 4)
+		s := newStarter(t, 4, 0)
 		began := time.Now()
 		for i := range 40 {
 			s.start("1", fmt.Sprintf("%02d", i), false, 500*time.Millisecond, false)
@@ -115,15 +115,20 @@ func TestStartsThatUseProcessorsWaitTheirTurn(t *testing.T) {
 }
 
 func TestStartsThatOnlyWaitHoldNobodyUp(t *testing.T) {
+	t.Run("idle processors", func(t *testing.T) { startsThatOnlyWait(t, 1, 2*turnLook) })
+	t.Run("busy processors", func(t *testing.T) { startsThatOnlyWait(t, 0, (turnSure+1)*turnLook) })
+}
+
+func startsThatOnlyWait(t *testing.T, idle float64, turnEnds time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStarter(t, 4)
+		s := newStarter(t, 4, idle)
 		began := time.Now()
 		for range 100 {
 			s.start("1", "sleeps", false, time.Minute, true)
 		}
 		s.start("1", "works", false, time.Millisecond, false)
 		s.finish()
-		if d := time.Since(began); d > time.Minute+100/4*2*turnLook+time.Second {
+		if d := time.Since(began); d > time.Minute+100/4*turnEnds+time.Second {
 			t.Errorf("a hundred starts that sleep for a minute took %v", d)
 		}
 		if s.most < 100 {
@@ -134,7 +139,7 @@ func TestStartsThatOnlyWaitHoldNobodyUp(t *testing.T) {
 
 func TestWhoseTurnComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStarter(t, 3)
+		s := newStarter(t, 3, 0)
 		for i := range 6 {
 			s.start("1", "a", true, time.Second, false)
 			if n := s.runs(); n != min(i+1, 2) {
@@ -155,7 +160,7 @@ func TestWhoseTurnComesFirst(t *testing.T) {
 // Whatever a start does, others get a turn after some time.
 func TestTurnsAndWaitingHaveLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStarter(t, 2)
+		s := newStarter(t, 2, 1)
 		for range 3 {
 			s.start("1", "endless", false, time.Hour, false)
 		}
@@ -182,7 +187,7 @@ func TestTurnsAndWaitingHaveLimits(t *testing.T) {
 
 func TestWhoStopsWaitingForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStarter(t, 1)
+		s := newStarter(t, 1, 0)
 		s.start("1", "first", false, time.Second, false)
 		ctx, cancel := context.WithCancel(t.Context())
 		left := make(chan error, 1)
@@ -286,5 +291,19 @@ func TestAnEnvironmentThatEndsWhileItWaitsForItsTurn(t *testing.T) {
 	}
 	if n := len(h.turns.waiting); n != 0 || h.driver.live() != 0 {
 		t.Errorf("%d wait, %d sandboxes", n, h.driver.live())
+	}
+}
+
+func BenchmarkTurn(b *testing.B) {
+	q := newTurns(4, nil, func(f func()) { go f() })
+	v := testVersion()
+	b.ReportAllocs()
+	for b.Loop() {
+		turn, err := q.enter(b.Context(), v, false)
+		if err != nil {
+			b.Fatal(err)
+		}
+		turn.uses(asleep{})
+		turn.leave()
 	}
 }
