@@ -206,7 +206,7 @@ func TestWhoStopsWaitingForItsTurn(t *testing.T) {
 }
 
 // crowd counts how many inits run at once.
-type crowd struct{ now, most, done atomic.Int32 }
+type crowd struct{ now, most atomic.Int32 }
 
 func (c *crowd) in() {
 	for n, most := c.now.Add(1), c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
