@@ -271,7 +271,7 @@ func newWorker(ctx context.Context, cfg Config, l *lifecycle, data *dataDir, p w
 	return worker.New(worker.Config{
 		ID: p.id, Driver: driver, Runtimes: p.runtimes, Code: cache, Logs: p.logs, MemoryBytes: memory, Log: cfg.Log,
 		Unpack: unpacker(p.blobs, image.Limits{Bytes: cfg.ImageBytes}),
-		Owners: p.owners, Credentials: placeholderCredentials, ParkFor: runtimeNames(p.runtimes),
+		Owners: p.owners, Credentials: placeholderCredentials, ParkFor: runtimeNames(p.runtimes), Idle: new(procfs.Idle).Share,
 	})
 }
 

@@ -47,6 +47,7 @@ type environment struct {
 	gone     chan struct{} // closed at the very end
 
 	// What start made, for the holder of the turn only.
+	turn      *turn // of the start
 	runtime   *runtimes.Runtime
 	installed *code.Tree // the runtime's, if it is an image
 	workdir   string     // of a function that is an image

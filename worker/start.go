@@ -53,16 +53,23 @@ func (e *environment) start() {
 	if e.w.parked != nil {
 		defer e.w.parked.Hold()()
 	}
+	var err error
+	if e.turn, err = e.w.turns.enter(e.ctx, e.version, e.ahead); err != nil {
+		e.startFailed("wait for its turn", err)
+		return
+	}
 	for _, step := range startSteps {
 		err := ctx.Err()
 		if err == nil {
 			err = step.do(e, ctx)
 		}
 		if err != nil {
+			e.turn.leave()
 			e.startFailed(step.name, err)
 			return
 		}
 	}
+	e.turn.leave()
 	e.w.cold.Add(1)
 	if e.ready() {
 		e.takeApart()
@@ -156,6 +163,7 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 		ScratchBytes: int64(v.EphemeralMB) << 20,
 	}
 	if e.takeParked(ctx, limits) {
+		e.turn.uses(e.sandbox)
 		return nil
 	}
 	e.sandbox, err = e.w.cfg.Driver.Create(ctx, sandbox.Spec{
@@ -163,6 +171,9 @@ func (e *environment) makeSandbox(ctx context.Context) (err error) {
 		Mounts: slices.Concat(e.runtime.Mounts, e.ownMounts()),
 		Limits: limits,
 	})
+	if err == nil {
+		e.turn.uses(e.sandbox)
+	}
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,7 @@ type Config struct {
 	ParkedBytes int64                             // memory of all sandboxes that wait, beside MemoryBytes; 0 is a twentieth of that, negative: none wait
 	ParkMakers  int                               // how many of them are made at the same time; 0 is 1
 	IdleFreeze  time.Duration                     // an environment idle this long is frozen; 0 is DefaultIdleFreeze, negative never
+	Idle        func() float64                    // share of processor time that was idle of late, 0 to 1; nil: all of it
 	Log         *slog.Logger                      // nil discards
 }
 
@@ -107,6 +109,7 @@ type Worker struct {
 	ended    ended
 
 	parked *parked.Pool[parkedKind, *parkedSandbox] // nil: none
+	turns  *turns                                   // of starts
 
 	initLimit time.Duration // lambda.InitTimeout, but in tests
 	grace     time.Duration // drainGrace, but in tests
@@ -147,6 +150,7 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, initLimit: lambda.InitTimeout, grace: drainGrace, log: cfg.Log.With("worker", cfg.ID)}
 	w.base, w.stopBase = context.WithCancel(context.Background())
 	w.registry.init()
+	w.turns = newTurns(turnsEach*runtime.GOMAXPROCS(0), cfg.Idle, w.live.Go)
 	w.parked = newParked(w)
 	return w, nil
 }
