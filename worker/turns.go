@@ -209,10 +209,7 @@ func (q *turns) look() (again bool) {
 		t.notice(used[i])
 	}
 	q.held = slices.DeleteFunc(q.held, func(t *turn) bool { return t.rested >= sure || now.Sub(t.since) >= q.limit })
-	for range q.most { // not all at once: they may all have come at once
-		if len(q.waiting) == 0 || now.Sub(q.waiting[0].since) < q.wait {
-			break
-		}
+	if len(q.waiting) > 0 && now.Sub(q.waiting[0].since) >= q.wait { // one at a look: they may all have come at once
 		q.give(q.waiting[0])
 	}
 	q.admit()

@@ -178,6 +178,10 @@ func TestTurnsAndWaitingHaveLimits(t *testing.T) {
 			t.Errorf("%d run before the others have waited for long enough", n)
 		}
 		time.Sleep(5 * turnLook)
+		if n := s.runs(); n < 3 || n > 5 {
+			t.Errorf("%d run when the others have just waited for long enough; they come one by one", n)
+		}
+		time.Sleep(4 * turnLook)
 		if n := s.runs(); n != 6 {
 			t.Errorf("%d run when the others have waited for long enough", n)
 		}
